@@ -1,0 +1,2 @@
+//! `lime-coordinator`: placeholder while the crate is being written.
+fn main() {}

@@ -1,0 +1,52 @@
+//! Records in the event ring.
+
+/// [`EventHeader::kind`]: a packet for the controller.
+pub const EVENT_PACKET_IN: u16 = 1;
+
+/// No rule: reserved. (Packet-ins without a matching rule do not happen: a table without a miss entry drops.)
+pub const EVENT_REASON_NO_MATCH: u32 = 0;
+/// The rule's action list says so.
+pub const EVENT_REASON_ACTION: u32 = 1;
+
+/// [`EventHeader::flags`]: the rule also outputs the packet, and that output waits until the coordinator has
+/// this event (consistency rule 5). The agent runs the rule's remaining actions when told to.
+pub const EVENT_HELD: u32 = 1;
+
+/// Bytes of the packet that an event carries at most.
+pub const EVENT_DATA_MAX: usize = 9216;
+
+/// What precedes the packet's bytes in the event ring.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventHeader {
+    /// [`EVENT_PACKET_IN`].
+    pub kind: u16,
+    /// Table of the rule.
+    pub table: u8,
+    /// Zero.
+    pub pad: u8,
+    /// [`EVENT_REASON_ACTION`] or [`EVENT_REASON_NO_MATCH`].
+    pub reason: u32,
+    /// [`crate::NetworkEntry::id`].
+    pub network: u32,
+    /// [`crate::SwitchEntry::id`].
+    pub switch: u32,
+    /// The clock that the packet was processed at.
+    pub version: u32,
+    /// Ingress port number within the switch.
+    pub in_port: u32,
+    /// Slot of the rule, for [`EVENT_HELD`].
+    pub rule_slot: u32,
+    /// [`EVENT_HELD`].
+    pub flags: u32,
+    /// [`crate::RuleEntry::rule_id`].
+    pub rule_id: u64,
+    /// [`crate::RuleEntry::cookie`].
+    pub cookie: u64,
+    /// Length of the whole packet, bytes.
+    pub total_len: u32,
+    /// Length of the data that follows, bytes.
+    pub data_len: u32,
+}
+
+const _: () = assert!(size_of::<EventHeader>() == 56);

@@ -1,0 +1,2 @@
+//! `lime-agent`: placeholder while the crate is being written.
+fn main() {}
