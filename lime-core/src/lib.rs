@@ -6,5 +6,7 @@
 
 pub mod flow;
 mod ids;
+mod network;
 
 pub use ids::*;
+pub use network::*;

@@ -7,3 +7,11 @@
 pub mod v1 {
     tonic::include_proto!("lime.v1");
 }
+
+pub mod convert;
+
+pub use convert::ConvertError;
+
+/// Largest message that clients and servers take and send, bytes: an update of 500,000 rules fits. tonic's own default is 4 MiB, so
+/// set it on both sides (`max_decoding_message_size`, `max_encoding_message_size`).
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;

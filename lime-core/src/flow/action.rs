@@ -41,4 +41,12 @@ impl Action {
             max_len: MAX_LEN_ALL,
         }
     }
+
+    /// Operations it takes in the data path: two for an IPv6 address, which is written in halves, else one.
+    pub fn cost(&self) -> usize {
+        match self {
+            Action::SetField { field, .. } if field.bits() > 64 => 2,
+            _ => 1,
+        }
+    }
 }

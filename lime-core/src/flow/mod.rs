@@ -2,10 +2,16 @@
 
 mod action;
 mod field;
+mod group;
 mod matching;
+mod modify;
+mod packet;
 mod rule;
 
 pub use action::*;
 pub use field::*;
+pub use group::*;
 pub use matching::*;
+pub use modify::*;
+pub use packet::*;
 pub use rule::*;

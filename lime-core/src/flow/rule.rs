@@ -9,6 +9,9 @@ use crate::PortNo;
 /// Tables of a switch.
 pub const TABLES: u8 = 32;
 
+/// Most actions of a rule, counted by [`Action::cost`].
+pub const MAX_ACTIONS: usize = 16;
+
 /// A flow entry: OpenFlow 1.3.5, 5.2.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rule {
@@ -86,6 +89,14 @@ pub enum RuleError {
     /// Only packet-outs may use port TABLE.
     #[error("output to TABLE is for packet-outs only")]
     TableInRule,
+    /// More actions than the data path runs for one rule.
+    #[error(
+        "{count} actions: a rule has at most {MAX_ACTIONS} (setting an IPv6 address counts as two); use a group or goto_table for more"
+    )]
+    TooManyActions {
+        /// How many there were.
+        count: usize,
+    },
 }
 
 impl Rule {
@@ -105,6 +116,7 @@ impl Rule {
                 });
             }
         }
+        check_count(&self.actions)?;
         let mut tagged = self
             .matching
             .get(Field::VlanVid)
@@ -128,6 +140,30 @@ impl Rule {
         }
         Ok(())
     }
+}
+
+fn check_count(actions: &[Action]) -> Result<(), RuleError> {
+    let count = actions.iter().map(Action::cost).sum();
+    if count > MAX_ACTIONS {
+        return Err(RuleError::TooManyActions { count });
+    }
+    Ok(())
+}
+
+/// Checks actions that stand without a match, those of packet-outs and group buckets: a set-field whose field the packet does not
+/// have is then a matter of the packet. `packet_out`: output to TABLE is allowed.
+pub(super) fn check_free_actions(actions: &[Action], packet_out: bool) -> Result<(), RuleError> {
+    check_count(actions)?;
+    for action in actions {
+        match check_action(action, &Match::any(), true) {
+            Ok(()) | Err(RuleError::SetWithoutPrerequisite { .. }) => {}
+            Err(e) => return Err(e),
+        }
+        if !packet_out && matches!(action, Action::Output { port, .. } if *port == PortNo::TABLE) {
+            return Err(RuleError::TableInRule);
+        }
+    }
+    Ok(())
 }
 
 fn check_action(action: &Action, matching: &Match, tagged: bool) -> Result<(), RuleError> {

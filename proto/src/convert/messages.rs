@@ -1,0 +1,205 @@
+//! What is made of rules' parts, and the enums: changes, groups, packets.
+
+use lime_core::flow::{
+    FlowMod, Group, GroupType, MAX_BUCKETS, PacketIn, PacketInReason, PacketOut, Rule, RuleFilter,
+};
+use lime_core::{Consistency, PortAttach, PortNo};
+
+use super::error::{ConvertError, Problem, bounded, narrow};
+use super::rules::{actions_from_wire, actions_to_wire, match_from_wire, match_to_wire};
+use crate::v1;
+
+/// An enum of the wire that stands for one of the domain, in both directions. prost keeps enum fields as `i32`: use
+/// `v1::X::try_from(number)` and [`enum_from_wire`].
+macro_rules! same_enum {
+    ($($wire:ident = $domain:ident { $($w:ident = $d:ident),+ $(,)? })+) => { $(
+        impl From<v1::$wire> for $domain {
+            fn from(wire: v1::$wire) -> Self {
+                match wire { $(v1::$wire::$w => $domain::$d),+ }
+            }
+        }
+        impl From<$domain> for v1::$wire {
+            fn from(domain: $domain) -> Self {
+                match domain { $($domain::$d => v1::$wire::$w),+ }
+            }
+        }
+    )+ };
+}
+
+same_enum! {
+    Consistency = Consistency { Causal = Causal, None = None }
+    PortAttach = PortAttach { Auto = Auto, Xdp = Xdp, Tc = Tc }
+    GroupType = GroupType {
+        All = All, Select = Select, Indirect = Indirect, FastFailover = FastFailover,
+    }
+    PacketInReason = PacketInReason { NoMatch = NoMatch, Action = Action }
+}
+
+/// The domain value of an enum field, which prost keeps as `i32`; `field` is its name.
+///
+/// `enum_from_wire::<v1::Consistency, lime_core::Consistency>("consistency", request.consistency)`
+pub fn enum_from_wire<W, D>(field: &str, value: i32) -> Result<D, ConvertError>
+where
+    W: TryFrom<i32> + Into<D>,
+{
+    W::try_from(value)
+        .map(Into::into)
+        .map_err(|_| ConvertError::new(field, Problem::UnknownValue { value }))
+}
+
+impl TryFrom<v1::FlowMod> for FlowMod {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::FlowMod) -> Result<Self, ConvertError> {
+        use v1::flow_mod::Command;
+        let command = Command::try_from(wire.command).map_err(|_| {
+            let value = wire.command;
+            ConvertError::new("command", Problem::UnknownValue { value })
+        })?;
+        let rule = wire
+            .rule
+            .ok_or_else(|| ConvertError::new("rule", Problem::Missing))?;
+        Ok(match command {
+            Command::Add => FlowMod::Add(Rule::try_from(rule).map_err(|e| e.within("rule"))?),
+            Command::Delete | Command::DeleteStrict => {
+                let filter =
+                    filter_from_wire(rule, wire.cookie_mask).map_err(|e| e.within("rule"))?;
+                if command == Command::Delete {
+                    FlowMod::Delete(filter)
+                } else {
+                    FlowMod::DeleteStrict(filter)
+                }
+            }
+        })
+    }
+}
+
+fn filter_from_wire(rule: v1::Rule, cookie_mask: u64) -> Result<RuleFilter, ConvertError> {
+    Ok(RuleFilter {
+        table: narrow("table", rule.table, 0xff)?,
+        priority: narrow("priority", rule.priority, 0xffff)?,
+        cookie: rule.cookie,
+        cookie_mask,
+        matching: match_from_wire(rule.r#match)?,
+    })
+}
+
+fn filter_to_wire(filter: &RuleFilter) -> v1::Rule {
+    v1::Rule {
+        table: filter.table.into(),
+        priority: filter.priority.into(),
+        cookie: filter.cookie,
+        r#match: match_to_wire(&filter.matching),
+        ..Default::default()
+    }
+}
+
+impl From<&FlowMod> for v1::FlowMod {
+    fn from(m: &FlowMod) -> Self {
+        use v1::flow_mod::Command;
+        let (command, rule, cookie_mask) = match m {
+            FlowMod::Add(rule) => (Command::Add, rule.into(), 0),
+            FlowMod::Delete(f) => (Command::Delete, filter_to_wire(f), f.cookie_mask),
+            FlowMod::DeleteStrict(f) => (Command::DeleteStrict, filter_to_wire(f), f.cookie_mask),
+        };
+        Self {
+            command: command.into(),
+            rule: Some(rule),
+            cookie_mask,
+        }
+    }
+}
+
+impl TryFrom<v1::Group> for Group {
+    type Error = ConvertError;
+
+    /// The group has passed [`Group::check`].
+    fn try_from(wire: v1::Group) -> Result<Self, ConvertError> {
+        bounded("buckets", wire.buckets.len(), MAX_BUCKETS)?;
+        let mut buckets = Vec::with_capacity(wire.buckets.len());
+        for (i, bucket) in wire.buckets.into_iter().enumerate() {
+            buckets.push(
+                actions_from_wire(bucket.actions)
+                    .map_err(|e| e.within(&format!("buckets[{i}]")))?,
+            );
+        }
+        let group = Group {
+            id: wire.group_id,
+            kind: enum_from_wire::<v1::GroupType, _>("type", wire.r#type)?,
+            buckets,
+        };
+        group.check().map_err(|e| ConvertError::new("group", e))?;
+        Ok(group)
+    }
+}
+
+impl From<&Group> for v1::Group {
+    fn from(group: &Group) -> Self {
+        Self {
+            group_id: group.id,
+            r#type: v1::GroupType::from(group.kind).into(),
+            buckets: group
+                .buckets
+                .iter()
+                .map(|actions| v1::Bucket {
+                    actions: actions_to_wire(actions),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::PacketIn> for PacketIn {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::PacketIn) -> Result<Self, ConvertError> {
+        Ok(Self {
+            reason: enum_from_wire::<v1::PacketInReason, _>("reason", wire.reason)?,
+            table: narrow("table", wire.table, 0xff)?,
+            cookie: wire.cookie,
+            in_port: PortNo(wire.in_port),
+            total_len: wire.total_len,
+            data: wire.data,
+        })
+    }
+}
+
+impl From<PacketIn> for v1::PacketIn {
+    fn from(packet: PacketIn) -> Self {
+        Self {
+            reason: v1::PacketInReason::from(packet.reason).into(),
+            table: packet.table.into(),
+            cookie: packet.cookie,
+            in_port: packet.in_port.0,
+            total_len: packet.total_len,
+            data: packet.data,
+        }
+    }
+}
+
+impl TryFrom<v1::PacketOut> for PacketOut {
+    type Error = ConvertError;
+
+    /// The packet-out has passed [`PacketOut::check`].
+    fn try_from(wire: v1::PacketOut) -> Result<Self, ConvertError> {
+        let packet = Self {
+            in_port: PortNo(wire.in_port),
+            actions: actions_from_wire(wire.actions)?,
+            data: wire.data,
+        };
+        packet
+            .check()
+            .map_err(|e| ConvertError::new("packet_out", e))?;
+        Ok(packet)
+    }
+}
+
+impl From<PacketOut> for v1::PacketOut {
+    fn from(packet: PacketOut) -> Self {
+        Self {
+            in_port: packet.in_port.0,
+            actions: actions_to_wire(&packet.actions),
+            data: packet.data,
+        }
+    }
+}
