@@ -1,1 +1,2 @@
 //! Placeholder while the crate is being written.
+pub mod datapath;
