@@ -63,6 +63,9 @@ pub const SWITCH_RELAY: u32 = 2;
 
 /// [`SwitchEntry::flags`]: several instances: outputs beside a controller action are held (consistency rule 5).
 pub const SWITCH_HOLD: u32 = 1;
+/// [`SwitchEntry::flags`]: the agent's own mark: a snapshot is being written, the rules are not complete. Set only while the
+/// instance does not process packets; kernel programs ignore it.
+pub const SWITCH_LOADING: u32 = 2;
 
 /// One virtual switch on this host.
 #[repr(C, align(64))]
@@ -82,7 +85,7 @@ pub struct SwitchEntry {
     pub relay_peer: u32,
     /// Slot of the first port in the switch's port list; 0: no ports.
     pub first_port: u32,
-    /// [`SWITCH_HOLD`].
+    /// [`SWITCH_HOLD`] ...
     pub flags: u32,
     /// Zero.
     pub pad: [u32; 8],
