@@ -50,8 +50,11 @@ pub struct NetworkEntry {
     pub staged: u32,
     /// [`NETWORK_UNTAGGED`].
     pub flags: u32,
+    /// Changes whenever the agent changes rules, switches or ports otherwise than by staging an epoch (a switch that goes, a
+    /// snapshot, a port that moves), also over the reuse of this slot. What a program caches for a clock is valid only for this generation.
+    pub generation: u32,
     /// Zero.
-    pub pad: [u32; 11],
+    pub pad: [u32; 10],
 }
 
 /// [`SwitchEntry::state`]: free slot, or no instance here and no relay known.
