@@ -1,2 +1,4 @@
-//! Placeholder while the crate is being written.
+//! LIME's per-host agent as a library: everything that touches the kernel.
+
 pub mod datapath;
+pub mod packet;

@@ -1,0 +1,11 @@
+//! Tenant frames in user space: where their headers are, checksums, set-field actions.
+//!
+//! Every byte here comes from a tenant: nothing panics, whatever the frame says about itself.
+
+mod checksum;
+mod edit;
+mod layout;
+
+pub use checksum::complete_partial;
+pub use edit::{EditError, edit};
+pub use layout::{Layout, Network};
