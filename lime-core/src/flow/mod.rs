@@ -7,6 +7,7 @@ mod matching;
 mod modify;
 mod packet;
 mod rule;
+mod table;
 
 pub use action::*;
 pub use field::*;
@@ -15,3 +16,4 @@ pub use matching::*;
 pub use modify::*;
 pub use packet::*;
 pub use rule::*;
+pub use table::*;
