@@ -240,8 +240,10 @@ pub struct PortEntry {
     pub flags: u32,
     /// Largest L3 packet, bytes; 0: not known.
     pub mtu: u32,
+    /// For one end of a link: [`PortEntry::id`] of the other, also while that does not exist (then `kind` is [`PORT_NONE`]). Of use to the agent only.
+    pub link_id: u32,
     /// Zero.
-    pub pad: [u32; 5],
+    pub pad: [u32; 4],
 }
 
 /// Counters of one port, of one CPU. Only that CPU writes it.
