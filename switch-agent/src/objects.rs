@@ -1,0 +1,26 @@
+//! The compiled kernel objects, embedded. `build.rs` chooses which: freshly built, or the committed ones.
+
+use aya::include_bytes_aligned;
+
+/// The switch: its maps are [`switch_abi::maps`], its programs [`switch_abi::programs`].
+pub static SWITCH: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lime-switch.bpf.o"));
+
+/// Small programs for labs and benchmarks: [`LAB_REDIRECT_MAP`] and the programs named here.
+pub static LAB: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lime-lab.bpf.o"));
+
+/// In [`LAB`]: mmap-able `ARRAY` of 65536 `u32`, ifindex to ifindex; 0 passes the frame to the device's own stack.
+pub const LAB_REDIRECT_MAP: &str = "REDIRECT";
+/// In [`LAB`]: TC ingress, redirects by [`LAB_REDIRECT_MAP`].
+pub const LAB_TC_REDIRECT: &str = "lab_tc_redirect";
+/// In [`LAB`]: XDP, redirects by [`LAB_REDIRECT_MAP`].
+pub const LAB_XDP_REDIRECT: &str = "lab_xdp_redirect";
+/// In [`LAB`]: `HASH` from 64 bytes to `u32`, for [`LAB_XDP_HASH64`] and [`LAB_TC_HASH64`].
+pub const LAB_HASH64_MAP: &str = "HASH64";
+/// In [`LAB`]: XDP, one lookup of the frame's first 64 bytes in [`LAB_HASH64_MAP`].
+pub const LAB_XDP_HASH64: &str = "lab_xdp_hash64";
+/// In [`LAB`]: TC, one lookup of the frame's first 64 bytes in [`LAB_HASH64_MAP`].
+pub const LAB_TC_HASH64: &str = "lab_tc_hash64";
+/// In [`LAB`]: XDP, returns at once.
+pub const LAB_XDP_FLOOR: &str = "lab_xdp_floor";
+/// In [`LAB`]: TC, returns at once.
+pub const LAB_TC_FLOOR: &str = "lab_tc_floor";
