@@ -5,6 +5,7 @@ mod field;
 mod group;
 mod matching;
 mod modify;
+pub mod ofctl;
 mod packet;
 mod rule;
 mod table;

@@ -1,0 +1,271 @@
+//! The names of fields, protocols and actions, those of Open vSwitch that LIME does not have, and how to find the one meant.
+
+use crate::flow::Field;
+
+/// How a field's values are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A number, decimal or 0x hexadecimal.
+    Number,
+    /// Six pairs of hexadecimal digits.
+    Mac,
+    /// Dotted quad, mask as /length or /dotted quad.
+    Ipv4,
+    /// As RFC 4291, mask as /length or /address.
+    Ipv6,
+}
+
+/// Names that always mean one and the same field, first the one that is printed in set_field.
+pub(super) const FIELDS: &[(&str, Field)] = &[
+    ("in_port", Field::InPort),
+    ("eth_dst", Field::EthDst),
+    ("dl_dst", Field::EthDst),
+    ("eth_src", Field::EthSrc),
+    ("dl_src", Field::EthSrc),
+    ("eth_type", Field::EthType),
+    ("dl_type", Field::EthType),
+    ("vlan_vid", Field::VlanVid),
+    ("vlan_pcp", Field::VlanPcp),
+    ("ip_dscp", Field::IpDscp),
+    ("ip_ecn", Field::IpEcn),
+    ("nw_ecn", Field::IpEcn),
+    ("ip_proto", Field::IpProto),
+    ("ip_src", Field::Ipv4Src),
+    ("ip_dst", Field::Ipv4Dst),
+    ("tcp_src", Field::TcpSrc),
+    ("tcp_dst", Field::TcpDst),
+    ("udp_src", Field::UdpSrc),
+    ("udp_dst", Field::UdpDst),
+    ("icmpv4_type", Field::Icmpv4Type),
+    ("icmpv4_code", Field::Icmpv4Code),
+    ("arp_op", Field::ArpOp),
+    ("arp_spa", Field::ArpSpa),
+    ("arp_tpa", Field::ArpTpa),
+    ("ipv6_src", Field::Ipv6Src),
+    ("ipv6_dst", Field::Ipv6Dst),
+    ("icmpv6_type", Field::Icmpv6Type),
+    ("icmpv6_code", Field::Icmpv6Code),
+];
+
+/// Names whose field depends on the rest of the match, or whose value is written in another way.
+pub(super) const CONTEXT_FIELDS: &[&str] = &[
+    "nw_src",
+    "nw_dst",
+    "nw_proto",
+    "nw_tos",
+    "tp_src",
+    "tp_dst",
+    "icmp_type",
+    "icmp_code",
+    "dl_vlan",
+    "dl_vlan_pcp",
+    "vlan_tci",
+];
+
+/// Protocols that stand for an EtherType and an IP protocol.
+pub(super) const PROTOCOLS: &[(&str, u16, Option<u8>)] = &[
+    ("ip", 0x0800, None),
+    ("icmp", 0x0800, Some(1)),
+    ("tcp", 0x0800, Some(6)),
+    ("udp", 0x0800, Some(17)),
+    ("sctp", 0x0800, Some(132)),
+    ("ipv6", 0x86dd, None),
+    ("icmp6", 0x86dd, Some(58)),
+    ("tcp6", 0x86dd, Some(6)),
+    ("udp6", 0x86dd, Some(17)),
+    ("sctp6", 0x86dd, Some(132)),
+    ("arp", 0x0806, None),
+    ("rarp", 0x8035, None),
+    ("mpls", 0x8847, None),
+    ("mplsm", 0x8848, None),
+];
+
+/// Keys of a flow that are not fields.
+pub(super) const KEYS: &[&str] = &[
+    "table",
+    "priority",
+    "cookie",
+    "idle_timeout",
+    "hard_timeout",
+    "actions",
+];
+
+/// What `dump-flows` says about a rule's past: skipped, so that its output can be given back.
+pub(super) const SKIPPED: &[&str] = &["duration", "n_packets", "n_bytes", "idle_age", "hard_age"];
+
+/// All actions.
+pub(super) const ACTIONS: &[&str] = &[
+    "output",
+    "in_port",
+    "flood",
+    "all",
+    "controller",
+    "table",
+    "drop",
+    "group",
+    "goto_table",
+    "set_field",
+    "push_vlan",
+    "pop_vlan",
+    "strip_vlan",
+    "mod_vlan_vid",
+    "set_vlan_vid",
+    "mod_vlan_pcp",
+    "set_vlan_pcp",
+    "mod_dl_src",
+    "mod_dl_dst",
+    "mod_nw_src",
+    "mod_nw_dst",
+    "mod_nw_tos",
+    "mod_tp_src",
+    "mod_tp_dst",
+];
+
+/// Keys of Open vSwitch that LIME does not have, by their beginning, and what to do.
+pub(super) const UNSUPPORTED_KEYS: &[(&str, &str)] = &[
+    ("reg", "there are no registers; use more tables instead"),
+    ("xreg", "there are no registers; use more tables instead"),
+    ("metadata", "there is no metadata; use more tables instead"),
+    ("tun_", "tunnels between hosts are LIME's own business"),
+    ("ct_", "there is no connection tracking"),
+    ("sctp_", "SCTP ports are not looked at; match sctp only"),
+    ("tcp_flags", "TCP flags are not looked at"),
+    ("arp_sha", "match arp_spa or dl_src"),
+    ("arp_tha", "match arp_tpa or dl_dst"),
+    ("nd_", "match icmp6 and icmp_type"),
+    ("ipv6_label", "flow labels are not looked at"),
+    ("nw_ttl", "the TTL is not looked at"),
+    ("nw_frag", "fragments are not told apart"),
+    ("ip_frag", "fragments are not told apart"),
+    ("mpls_", "MPLS labels are not looked at"),
+    ("pkt_mark", "there are no packet marks"),
+    ("send_flow_rem", "removed rules are not announced"),
+    ("check_overlap", "overlapping rules are not checked for"),
+    (
+        "reset_counts",
+        "delete the rule first to clear its counters",
+    ),
+    ("out_port", "name the rules by match and cookie"),
+    ("out_group", "name the rules by match and cookie"),
+    ("importance", "rules are never evicted"),
+];
+
+/// Actions of Open vSwitch that LIME does not have, and what to do.
+pub(super) const UNSUPPORTED_ACTIONS: &[(&str, &str)] = &[
+    (
+        "normal",
+        "a virtual switch only does what its rules say; write rules, or use flood",
+    ),
+    ("local", "a virtual switch has no local port"),
+    ("learn", "let a controller add the rules"),
+    ("ct", "there is no connection tracking"),
+    ("nat", "there is no connection tracking"),
+    ("dec_ttl", "the TTL cannot be changed"),
+    ("mod_nw_ttl", "the TTL cannot be changed"),
+    ("mod_nw_ecn", "the ECN bits cannot be changed"),
+    ("load", "write set_field:VALUE->FIELD"),
+    ("move", "fields cannot be copied"),
+    ("push", "there are no registers"),
+    ("pop", "there are no registers"),
+    ("enqueue", "there are no queues; write output:PORT"),
+    ("set_queue", "there are no queues"),
+    ("bundle", "write group:ID with a select group"),
+    ("multipath", "write group:ID with a select group"),
+    ("push_mpls", "MPLS labels cannot be pushed"),
+    ("pop_mpls", "MPLS labels cannot be popped"),
+    (
+        "set_tunnel",
+        "tunnels between hosts are LIME's own business",
+    ),
+    ("write_actions", "actions are applied in order; list them"),
+    (
+        "clear_actions",
+        "actions are applied in order; there is no set to clear",
+    ),
+    (
+        "write_metadata",
+        "there is no metadata; use more tables instead",
+    ),
+    ("meter", "there are no meters"),
+    ("clone", "actions are applied in order; list them"),
+    ("note", "keep notes in the cookie"),
+];
+
+/// How a field's values are written.
+pub(super) fn form(field: Field) -> Form {
+    match field {
+        Field::EthDst | Field::EthSrc => Form::Mac,
+        Field::Ipv4Src | Field::Ipv4Dst | Field::ArpSpa | Field::ArpTpa => Form::Ipv4,
+        Field::Ipv6Src | Field::Ipv6Dst => Form::Ipv6,
+        _ => Form::Number,
+    }
+}
+
+/// The field of a name that always means the same one.
+pub(super) fn field(name: &str) -> Option<Field> {
+    FIELDS
+        .iter()
+        .find(|(n, _)| n.eq_ignore_ascii_case(name))
+        .map(|&(_, field)| field)
+}
+
+/// The first of a field's names.
+pub(super) fn name(field: Field) -> &'static str {
+    FIELDS
+        .iter()
+        .find(|&&(_, f)| f == field)
+        .map_or("field", |&(name, _)| name)
+}
+
+/// What to do without this key of Open vSwitch's; registers and the like go by their beginning.
+pub(super) fn unsupported_key(name: &str) -> Option<&'static str> {
+    UNSUPPORTED_KEYS
+        .iter()
+        .find(|(n, _)| {
+            name.strip_prefix(n).is_some_and(|rest| {
+                rest.is_empty() || n.ends_with('_') || rest.bytes().all(|b| b.is_ascii_digit())
+            })
+        })
+        .map(|&(_, instead)| instead)
+}
+
+/// What to do without this action of Open vSwitch's.
+pub(super) fn unsupported_action(name: &str) -> Option<&'static str> {
+    UNSUPPORTED_ACTIONS
+        .iter()
+        .find(|(n, _)| *n == name)
+        .map(|&(_, instead)| instead)
+}
+
+/// The key of a flow that is most like this one.
+pub(super) fn nearest_key(name: &str) -> Option<&'static str> {
+    let fields = FIELDS.iter().map(|&(n, _)| n);
+    let protocols = PROTOCOLS.iter().map(|&(n, ..)| n);
+    let rest = CONTEXT_FIELDS.iter().chain(KEYS).copied();
+    nearest(name, fields.chain(protocols).chain(rest))
+}
+
+/// The action that is most like this one.
+pub(super) fn nearest_action(name: &str) -> Option<&'static str> {
+    nearest(name, ACTIONS.iter().copied())
+}
+
+fn nearest(name: &str, candidates: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    // A name with more characters than any of ours is none that was mistyped.
+    if name.len() > 32 {
+        return None;
+    }
+    candidates
+        .map(|c| (strsim::jaro_winkler(&name.to_ascii_lowercase(), c), c))
+        .filter(|&(likeness, _)| likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, c)| c)
+}
+
+/// Whether this is a key or field of flows.
+pub(super) fn is_key(name: &str) -> bool {
+    field(name).is_some()
+        || CONTEXT_FIELDS.contains(&name)
+        || KEYS.contains(&name)
+        || PROTOCOLS.iter().any(|p| p.0 == name)
+}

@@ -1,0 +1,487 @@
+//! What is understood, what is refused and how, and that what is printed reads back.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::PortNo;
+use crate::flow::{
+    ALL_TABLES, Action, Field, FieldMatch, FlowMod, MAX_LEN_ALL, Match, Rule, TABLES,
+};
+
+fn canonical(text: &str) -> String {
+    match parse_rule(text) {
+        Ok(rule) => format_rule(&rule),
+        Err(e) => panic!("{text}: {e}"),
+    }
+}
+
+/// The part behind `table=0,priority=32768,`.
+fn short(text: &str) -> String {
+    let text = canonical(&format!("{text},actions=drop"));
+    let text = text.strip_prefix("table=0,priority=32768").unwrap();
+    let text = text.strip_suffix(",actions=drop").unwrap();
+    text.trim_start_matches(',').to_owned()
+}
+
+fn actions_of(text: &str) -> String {
+    canonical(text).split_once("actions=").unwrap().1.to_owned()
+}
+
+fn refused(text: &str) -> String {
+    match parse_rule(text) {
+        Ok(rule) => panic!("{text}: read as {}", format_rule(&rule)),
+        Err(e) => e.to_string(),
+    }
+}
+
+#[test]
+fn a_whole_rule() {
+    assert_eq!(
+        canonical(
+            "table=0,priority=100,cookie=0x1,in_port=1,ip,nw_src=10.0.0.0/24,nw_proto=6,tp_dst=80,dl_vlan=10,\
+             idle_timeout=5,hard_timeout=9,actions=mod_dl_dst:02:00:00:00:00:01,output:2"
+        ),
+        "table=0,priority=100,cookie=0x1,idle_timeout=5,hard_timeout=9,tcp,in_port=1,dl_vlan=10,\
+         nw_src=10.0.0.0/24,tp_dst=80,actions=set_field:02:00:00:00:00:01->eth_dst,output:2"
+    );
+}
+
+#[test]
+fn names_and_abbreviations() {
+    for (text, expected) in [
+        ("", ""),
+        ("tcp,tcp_dst=80", "tcp,tp_dst=80"),
+        ("tp_dst=80,tcp", "tcp,tp_dst=80"),
+        ("udp6,tp_src=0x10/0xfff0", "udp6,tp_src=0x10/0xfff0"),
+        ("dl_type=0x800,nw_proto=17,udp_src=5", "udp,tp_src=5"),
+        ("eth_type=0x88cc", "dl_type=0x88cc"),
+        ("sctp", "sctp"),
+        ("ip,nw_proto=89", "ip,nw_proto=89"),
+        ("ip,ip_src=10.1.2.3/16", "ip,nw_src=10.1.0.0/16"),
+        (
+            "ip,nw_dst=10.0.0.1/255.0.0.255",
+            "ip,nw_dst=10.0.0.1/255.0.0.255",
+        ),
+        ("ip,nw_src=0.0.0.0/0", "ip"),
+        ("ip,nw_src=*", "ip"),
+        ("ip,nw_tos=184", "ip,nw_tos=184"),
+        ("ip,ip_dscp=46,nw_ecn=1", "ip,nw_tos=184,nw_ecn=1"),
+        ("ipv6,ipv6_src=fd00::1/64", "ipv6,ipv6_src=fd00::/64"),
+        (
+            "icmp,icmp_type=8,icmp_code=0",
+            "icmp,icmp_type=8,icmp_code=0",
+        ),
+        ("icmp6,icmp_type=135", "icmp6,icmp_type=135"),
+        ("icmp6,icmpv6_type=135", "icmp6,icmp_type=135"),
+        (
+            "arp,nw_src=10.0.0.1,nw_proto=1",
+            "arp,arp_spa=10.0.0.1,arp_op=1",
+        ),
+        ("arp,arp_tpa=10.0.0.0/8", "arp,arp_tpa=10.0.0.0/8"),
+        (
+            "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00",
+            "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00",
+        ),
+        ("eth_src=2:0:0:0:0:a", "dl_src=02:00:00:00:00:0a"),
+        ("dl_vlan=0", "dl_vlan=0"),
+        ("dl_vlan=0xffff", "vlan_tci=0x0000/0x1fff"),
+        ("vlan_tci=0", "vlan_tci=0x0000/0x1fff"),
+        ("vlan_tci=0x1005/0x1fff", "dl_vlan=5"),
+        ("vlan_tci=0x1000/0x1000", "vlan_vid=0x1000/0x1000"),
+        ("vlan_tci=0x7005", "dl_vlan=5,dl_vlan_pcp=3"),
+        ("dl_vlan_pcp=3", "vlan_vid=0x1000/0x1000,dl_vlan_pcp=3"),
+        ("vlan_vid=0x1005", "dl_vlan=5"),
+        ("tcp,dl_type=0x0800,nw_proto=6", "tcp"),
+        ("IP,NW_DST=10.0.0.1", "ip,nw_dst=10.0.0.1"),
+    ] {
+        assert_eq!(short(text), expected, "{text}");
+        assert_eq!(short(expected), expected);
+    }
+}
+
+#[test]
+fn actions_of_all_kinds() {
+    for (text, expected) in [
+        ("actions=drop", "drop"),
+        ("actions=", "drop"),
+        ("actions=2", "output:2"),
+        ("actions=output=2", "output:2"),
+        (
+            "actions=output:in_port,IN_PORT,flood,ALL",
+            "IN_PORT,IN_PORT,FLOOD,ALL",
+        ),
+        ("actions=controller", "CONTROLLER:65535"),
+        ("actions=CONTROLLER:128", "CONTROLLER:128"),
+        ("actions=controller(max_len=64,id=0)", "CONTROLLER:64"),
+        ("actions=group:1,goto_table:3", "group:1,goto_table:3"),
+        (
+            "tcp,actions=mod_nw_src:10.0.0.1,mod_tp_dst:80,mod_nw_tos:184",
+            "set_field:10.0.0.1->ip_src,set_field:80->tcp_dst,set_field:46->ip_dscp",
+        ),
+        ("udp6,actions=mod_tp_src:9", "set_field:9->udp_src"),
+        (
+            "ipv6,actions=set_field:fd00::1->ipv6_dst",
+            "set_field:fd00::1->ipv6_dst",
+        ),
+        (
+            "ip,actions=set_field:10.0.0.1->nw_dst",
+            "set_field:10.0.0.1->ip_dst",
+        ),
+        (
+            "actions=push_vlan:0x8100,set_vlan_vid:5,set_vlan_pcp:2",
+            "push_vlan:0x8100,mod_vlan_vid:5,set_field:2->vlan_pcp",
+        ),
+        ("dl_vlan=3,actions=strip_vlan,1", "pop_vlan,output:1"),
+        (
+            "dl_vlan=3,actions=mod_vlan_vid:5,1",
+            "mod_vlan_vid:5,output:1",
+        ),
+        (
+            "dl_vlan=0xffff,actions=mod_vlan_vid:5,mod_vlan_pcp:1",
+            "push_vlan:0x8100,mod_vlan_vid:5,set_field:1->vlan_pcp",
+        ),
+    ] {
+        assert_eq!(actions_of(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_line_of_dump_flows_reads_back() {
+    assert_eq!(
+        canonical(
+            " cookie=0x7, duration=12.5s, table=3, n_packets=10, n_bytes=900, idle_age=3, \
+             priority=100,ip,nw_dst=10.0.0.2 actions=output:2"
+        ),
+        "table=3,priority=100,cookie=0x7,ip,nw_dst=10.0.0.2,actions=output:2"
+    );
+}
+
+#[test]
+fn errors_say_where_and_how_to_mend() {
+    for (text, expected) in [
+        (
+            "priority=100,nw_dest=10.0.0.1,actions=drop",
+            "column 14: unknown field \"nw_dest\"; did you mean \"nw_dst\"?",
+        ),
+        (
+            "ip,nw_dst=10.0.0,actions=drop",
+            "column 4: nw_dst: \"10.0.0\" is not an IPv4 address such as 10.0.0.1, perhaps with a mask behind it (/24)",
+        ),
+        (
+            "nw_dst=10.0.0.1,actions=drop",
+            "column 1: Ipv4Dst needs eth_type 0x0800 (ip); write the protocol in front",
+        ),
+        (
+            "ip,tp_dst=80,actions=drop",
+            "column 4: tp_dst: which protocol? The match must say tcp, udp, icmp, tcp6, udp6 or icmp6 (or write tcp_dst or udp_dst)",
+        ),
+        (
+            "ip,nw_dst=10.0.0.1",
+            "column 19: a rule ends in its actions: add \"actions=output:PORT\", or \"actions=drop\"",
+        ),
+        (
+            "ip,output:2",
+            "column 4: output:2 is not supported: actions come last, behind actions=",
+        ),
+        (
+            "actions=resubmit(,3)",
+            "column 9: resubmit is not supported: end the actions with goto_table:3",
+        ),
+        (
+            "actions=normal",
+            "column 9: normal is not supported: a virtual switch only does what its rules say; write rules, or use flood",
+        ),
+        (
+            "actions=outptu:3",
+            "column 9: unknown action \"outptu\"; did you mean \"output\"?",
+        ),
+        (
+            "actions=output:2,priority=7",
+            "column 18: priority is not supported: fields and keys come before actions=, which is last",
+        ),
+        (
+            "actions=output",
+            "column 9: output needs a value: a port number, in_port, flood, all or controller",
+        ),
+        (
+            "actions=drop,output:2",
+            "column 9: drop must be the only action",
+        ),
+        (
+            "actions=goto_table:1,2",
+            "column 22: goto_table must be the last action",
+        ),
+        (
+            "actions=controller(max_len=1",
+            "column 19: the brackets do not match",
+        ),
+        (
+            "priority=65536,actions=drop",
+            "column 1: priority: \"65536\" is not a number from 0 to 65535",
+        ),
+        (
+            "tcp,udp,actions=drop",
+            "column 5: udp says something else about ip_proto than what comes before it",
+        ),
+        ("tcp=1,actions=drop", "column 1: tcp takes no value"),
+        (
+            "reg0=1,actions=drop",
+            "column 1: reg0 is not supported: there are no registers; use more tables instead",
+        ),
+        (
+            "table=1,actions=goto_table:1",
+            "column 9: goto_table:1 in table 1: packets can only go on to a later table",
+        ),
+        (
+            "ip,actions=mod_tp_dst:80",
+            "column 12: mod_tp_dst: which protocol? The match must say tcp, udp, tcp6 or udp6; in a packet-out write set_field:PORT->tcp_dst or set_field:PORT->udp_dst",
+        ),
+        (
+            "é,actions=drop",
+            "column 1: unknown field \"é\"; see ovs-fields(7) and ovs-actions(7) for the names",
+        ),
+    ] {
+        assert_eq!(refused(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    for text in [
+        "in_port=4294967296",
+        "in_port=-1",
+        "in_port=+1",
+        "in_port=0x",
+        "in_port=",
+        "in_port",
+        "in_port=1/1",
+        "dl_src=02:00:00:00:00",
+        "dl_src=02:00:00:00:00:00:00",
+        "dl_src=02:00:00:00:00:+1",
+        "dl_src=02:00:00:00:00:100",
+        "ip,nw_src=10.0.0.0/33",
+        "ip,nw_src=10.0.0.0/",
+        "ipv6,ipv6_src=fd00::/129",
+        "tcp,tp_dst=65536",
+        "dl_vlan=4096",
+        "dl_vlan_pcp=8",
+        "vlan_tci=0x3000/0x3000",
+        "vlan_tci=0x10000",
+        "ip,nw_tos=256",
+        "ip,nw_proto=6/6",
+        "cookie=0x10000000000000000",
+        "cookie=1/1",
+        "table=256",
+        "dl_vlan=0xffff,dl_vlan_pcp=1",
+    ] {
+        assert!(
+            parse_rule(&format!("{text},actions=drop")).is_err(),
+            "{text}"
+        );
+    }
+    let long = format!("{}actions=drop", "ip,".repeat(10_000));
+    assert!(refused(&long).contains("a flow has at most"));
+}
+
+#[test]
+fn deletes() {
+    let all = parse_filter("", false).unwrap();
+    assert_eq!((all.table, all.cookie_mask), (ALL_TABLES, 0));
+    let some = parse_filter("table=1,cookie=0x10/0xf0,tcp", false).unwrap();
+    assert_eq!((some.table, some.cookie, some.cookie_mask), (1, 0x10, 0xf0));
+    assert_eq!(
+        parse_filter("cookie=5", false).unwrap().cookie_mask,
+        u64::MAX
+    );
+    assert_eq!(parse_filter("ip", true).unwrap().priority, DEFAULT_PRIORITY);
+    assert_eq!(parse_filter("priority=5", true).unwrap().priority, 5);
+    assert_eq!(parse_filter("table=all", false).unwrap().table, ALL_TABLES);
+    for bad in ["priority=5", "actions=drop", "idle_timeout=3", "table=32"] {
+        assert!(parse_filter(bad, false).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn lines_of_a_file() {
+    let m = |text| parse_mod(text).unwrap();
+    assert!(matches!(m("actions=drop"), FlowMod::Add(_)));
+    assert!(matches!(m("  add actions=drop"), FlowMod::Add(_)));
+    assert!(matches!(m("delete"), FlowMod::Delete(_)));
+    assert!(matches!(m("delete ip"), FlowMod::Delete(_)));
+    assert!(matches!(
+        m("delete_strict priority=3,ip"),
+        FlowMod::DeleteStrict(_)
+    ));
+    assert_eq!(parse_mod("add ipp,actions=drop").unwrap_err().column, 5);
+    assert!(parse_mod("modify actions=drop").is_err());
+}
+
+#[test]
+fn packet_outs() {
+    assert_eq!(
+        parse_actions("set_field:80->tcp_dst,table").unwrap(),
+        [
+            Action::SetField {
+                field: Field::TcpDst,
+                value: 80
+            },
+            Action::output(PortNo::TABLE)
+        ]
+    );
+    assert!(parse_actions("goto_table:1").is_err());
+    assert!(parse_actions("mod_tp_dst:80").is_err());
+    assert_eq!(parse_actions("").unwrap(), []);
+}
+
+// ---- random rules ----
+
+fn value_of(field: Field) -> impl Strategy<Value = FieldMatch> {
+    (any::<u128>(), any::<u128>(), 0..3u8).prop_map(move |(value, mask, kind)| {
+        let full = field.full_mask();
+        let mask = match kind {
+            _ if !field.maskable() => full,
+            0 => full,
+            1 => {
+                let length = (mask % 129) as u32;
+                full & !full.checked_shr(length).unwrap_or(0)
+            }
+            _ => mask & full,
+        };
+        let value = value & mask;
+        FieldMatch { field, value, mask }
+    })
+}
+
+/// A match that holds its prerequisites: protocol first, then fields that go with it.
+fn matches() -> impl Strategy<Value = Match> {
+    let protocols = prop::sample::select(vec![
+        (None, None),
+        (Some(0x88cc), None),
+        (Some(0x0806), None),
+        (Some(0x0800), None),
+        (Some(0x86dd), None),
+        (Some(0x0800), Some(1)),
+        (Some(0x0800), Some(6)),
+        (Some(0x0800), Some(17)),
+        (Some(0x0800), Some(47)),
+        (Some(0x0800), Some(132)),
+        (Some(0x86dd), Some(6)),
+        (Some(0x86dd), Some(17)),
+        (Some(0x86dd), Some(58)),
+        (Some(0x86dd), Some(89)),
+    ]);
+    let values: Vec<_> = Field::ALL.iter().map(|&f| value_of(f)).collect();
+    let wanted = prop::collection::vec(any::<bool>(), Field::ALL.len());
+    (protocols, values, wanted).prop_map(|((eth_type, proto), values, wanted)| {
+        let exact = |field: Field, value| FieldMatch {
+            field,
+            value,
+            mask: field.full_mask(),
+        };
+        let mut fields: Vec<_> = eth_type
+            .map(|v| exact(Field::EthType, v))
+            .into_iter()
+            .chain(proto.map(|v| exact(Field::IpProto, v)))
+            .collect();
+        for (value, wanted) in values.into_iter().zip(wanted) {
+            let taken = matches!(value.field, Field::EthType | Field::IpProto);
+            if taken || !wanted {
+                continue;
+            }
+            fields.push(value);
+            if Match::new(fields.iter().copied()).is_err() {
+                fields.pop();
+            }
+        }
+        Match::new(fields).unwrap()
+    })
+}
+
+fn any_action() -> impl Strategy<Value = Action> {
+    let port = prop_oneof![
+        1..100u32,
+        Just(PortNo::MAX.0),
+        Just(PortNo::IN_PORT.0),
+        Just(PortNo::FLOOD.0),
+        Just(PortNo::ALL.0),
+        Just(PortNo::CONTROLLER.0),
+    ];
+    let settable: Vec<_> = Field::ALL
+        .iter()
+        .copied()
+        .filter(|f| f.settable())
+        .collect();
+    prop_oneof![
+        (port, any::<u16>()).prop_map(|(port, max_len)| {
+            let port = PortNo(port);
+            let max_len = match port {
+                PortNo::CONTROLLER => max_len,
+                _ => MAX_LEN_ALL,
+            };
+            Action::Output { port, max_len }
+        }),
+        (prop::sample::select(settable), any::<u128>()).prop_map(|(field, value)| {
+            let value = value & field.full_mask();
+            Action::SetField { field, value }
+        }),
+        prop::sample::select(vec![0x8100, 0x88a8]).prop_map(Action::PushVlan),
+        Just(Action::PopVlan),
+        any::<u32>().prop_map(|id| Action::Group(id % 0xffff_ff00)),
+    ]
+}
+
+prop_compose! {
+    fn rules()(
+        table in 0..TABLES,
+        priority in any::<u16>(),
+        cookie in any::<u64>(),
+        matching in matches(),
+        actions in prop::collection::vec(any_action(), 0..8),
+        goto in prop::option::of(1..TABLES),
+        idle_timeout in any::<u16>(),
+        hard_timeout in any::<u16>(),
+    ) -> Rule {
+        let mut rule = Rule {
+            table, priority, cookie, matching, actions: Vec::new(),
+            goto_table: goto.filter(|g| *g > table), idle_timeout, hard_timeout,
+        };
+        for action in actions {
+            rule.actions.push(action);
+            if rule.check().is_err() {
+                rule.actions.pop();
+            }
+        }
+        rule
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn invariant_what_is_printed_reads_back(rule in rules()) {
+        let text = format_rule(&rule);
+        let read = parse_rule(&text);
+        prop_assert_eq!(read.as_ref(), Ok(&rule), "{}", text);
+    }
+
+    #[test]
+    fn invariant_no_text_panics(text in "[a-z0-9_=,:./()>é \\-]{0,60}") {
+        let _ = parse_mod(&text);
+        let _ = parse_actions(&text);
+    }
+
+    #[test]
+    fn invariant_no_list_of_known_words_panics(
+        words in prop::collection::vec(prop::sample::select(vec![
+            "ip", "tcp", "arp", "nw_src", "tp_dst", "vlan_tci", "dl_vlan", "icmp_type", "=", "=", ",", "/", ":", "(", ")", "->",
+            "0", "1", "0x", "65535", "10.0.0.1", "fd00::1", "actions", "action", "set_field", "controller", "resubmit", "output",
+            "delete", " ", "cookie", "table", "priority", "*",
+        ]), 0..20)
+    ) {
+        let text: String = words.concat();
+        let _ = parse_mod(&text);
+        let _ = parse_filter(&text, true);
+        let _ = parse_actions(&text);
+    }
+}
