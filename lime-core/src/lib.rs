@@ -4,8 +4,12 @@
 //! Invariant: nothing here does I/O, reads a clock or is async. Functions take what happened (and the time, where it matters) and
 //! return what to send; the coordinator only moves bytes. That is what lets the model checker run the code that runs in production.
 
+pub mod counters;
 pub mod flow;
 mod ids;
+pub mod log;
+pub mod migration;
+pub mod model;
 mod network;
 
 pub use ids::*;

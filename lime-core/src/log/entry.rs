@@ -1,0 +1,230 @@
+//! Entries of the log, and what the sequencer asks for.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::flow::Rule;
+use crate::{Epoch, HostId, RuleId, SwitchId};
+
+/// A rule that an entry adds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Added {
+    /// Its id.
+    pub id: RuleId,
+    /// As the controller asked for it, groups not expanded.
+    #[serde(with = "shared")]
+    pub rule: Arc<Rule>,
+}
+
+/// A rule that an entry removes, with all that is needed to undo it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// Its id.
+    pub id: RuleId,
+    /// What it was.
+    #[serde(with = "shared")]
+    pub rule: Arc<Rule>,
+    /// Since when; `None`: its own entry had no epoch yet.
+    pub from: Option<Epoch>,
+}
+
+/// What an entry does. Each concerns one switch at most; every member takes part in every epoch (rule 7).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EntryKind {
+    /// Changes of a switch's rules.
+    Update {
+        /// The switch.
+        switch: SwitchId,
+        /// Visible from this epoch on.
+        add: Vec<Added>,
+        /// Not visible from this epoch on.
+        remove: Vec<Removed>,
+    },
+    /// A host processes this switch's packets from this epoch on; without a switch, it becomes a member (rule 15).
+    Join {
+        /// The switch.
+        switch: Option<SwitchId>,
+        /// The host.
+        host: HostId,
+    },
+    /// A host does not process this switch's packets any more; without a switch, it leaves the network (rule 15).
+    Retire {
+        /// The switch.
+        switch: Option<SwitchId>,
+        /// The host.
+        host: HostId,
+    },
+    /// Ends the recovery of a restarted coordinator (rule 19).
+    Recovery,
+    /// An update that a member could not stage: nothing, on all of them.
+    Void,
+}
+
+impl EntryKind {
+    /// Rule operations in it, at least 1.
+    pub fn weight(&self) -> usize {
+        match self {
+            EntryKind::Update { add, remove, .. } => (add.len() + remove.len()).max(1),
+            _ => 1,
+        }
+    }
+}
+
+/// An entry with its place in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its number.
+    pub epoch: Epoch,
+    /// What it does.
+    pub kind: EntryKind,
+}
+
+/// Names a submission, a barrier or a freeze until it is completed. Counts up, so an earlier one is smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Ticket(pub u64);
+
+/// What the shell is to do, in the order given. Messages to one host go into its one FIFO stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output<E> {
+    /// Write these entries to the store, then call [`logged`](super::Sequencer::logged) (rule 19: before anybody hears of them).
+    Log(Vec<Arc<Entry>>),
+    /// Send Stage.
+    Stage {
+        /// To whom.
+        host: HostId,
+        /// What.
+        entry: Arc<Entry>,
+        /// It replaces what was staged under this number.
+        replace: bool,
+    },
+    /// Send Activate.
+    Activate {
+        /// To whom.
+        host: HostId,
+        /// Up to here.
+        epoch: Epoch,
+        /// Only after a random delay: the network has no consistency.
+        delayed: bool,
+    },
+    /// Entries were voided: undo them in the model and in the store (they are given as they were).
+    Voided(Vec<Arc<Entry>>),
+    /// A submission failed; undo its changes in the model if it never became an entry (`unsealed`).
+    Failed {
+        /// Which.
+        ticket: Ticket,
+        /// What of it was not in the log yet.
+        unsealed: Option<EntryKind>,
+        /// Who could not, and why.
+        error: StageError,
+    },
+    /// The submission, barrier or freeze is complete.
+    Completed {
+        /// Which.
+        ticket: Ticket,
+        /// The epoch it took effect at; for barriers and freezes the last acknowledged one.
+        epoch: Epoch,
+    },
+    /// Give this event to the controller.
+    Release(E),
+    /// Tell the agent that the coordinator has the event (rule 5).
+    ReleaseHeld {
+        /// Whom.
+        host: HostId,
+        /// The id that came with the event.
+        id: u64,
+    },
+    /// Send this packet-out now, with this `min_clock` (rule 11).
+    SendPacketOut {
+        /// Which.
+        id: u64,
+        /// Highest epoch activated in the network.
+        min_clock: Epoch,
+    },
+    /// A host that is still learning could not stage an entry: give up adding it.
+    LearnerFailed(HostId, String),
+    /// All members are past this epoch.
+    Collect(Epoch),
+}
+
+/// A member could not stage an entry.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("host {host} could not take the update: {reason}")]
+pub struct StageError {
+    /// Which member.
+    pub host: HostId,
+    /// What it said.
+    pub reason: String,
+    /// Another request of the same batch, or one before it, was at fault: this one may be tried again.
+    pub collateral: bool,
+}
+
+/// An agent said something that the protocol does not allow. The shell drops its connection; nothing has changed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ProtocolError {
+    /// Not a member of this network.
+    #[error("host {0} is no member of the network")]
+    NotAMember(HostId),
+    /// Staged what it was never sent.
+    #[error("host {host} says that epoch {epoch} is staged, and was sent none above {sent}")]
+    StagedUnsent {
+        /// Who.
+        host: HostId,
+        /// What it said.
+        epoch: Epoch,
+        /// What is true.
+        sent: Epoch,
+    },
+    /// Acknowledged what was never activated.
+    #[error("host {host} acknowledges epoch {epoch}, and none above {activated} was activated")]
+    AcknowledgedUnsent {
+        /// Who.
+        host: HostId,
+        /// What it said.
+        epoch: Epoch,
+        /// What is true.
+        activated: Epoch,
+    },
+    /// An event older than the stream's last acknowledgement (rule 9).
+    #[error(
+        "host {host} sent an event of version {version} after it had acknowledged {acknowledged}"
+    )]
+    StaleEvent {
+        /// Who.
+        host: HostId,
+        /// The event's version.
+        version: Epoch,
+        /// What it had acknowledged.
+        acknowledged: Epoch,
+    },
+    /// The agent holds epochs that the store does not know.
+    #[error(
+        "host {host} has staged epoch {staged}, and the log ends at {last}: the coordinator's store is older than the hosts' state"
+    )]
+    AheadOfLog {
+        /// Who.
+        host: HostId,
+        /// What it has.
+        staged: Epoch,
+        /// Where the log ends.
+        last: Epoch,
+    },
+}
+
+/// Serialization of `Arc<Rule>` as the rule.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::flow::Rule;
+
+    pub fn serialize<S: Serializer>(rule: &Arc<Rule>, s: S) -> Result<S::Ok, S::Error> {
+        rule.as_ref().serialize(s)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Arc<Rule>, D::Error> {
+        Rule::deserialize(d).map(Arc::new)
+    }
+}

@@ -1,0 +1,44 @@
+//! What the coordinator knows about one member of a network.
+
+use crate::Epoch;
+
+/// One member, or a learner that becomes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its stream is open.
+    pub connected: bool,
+    /// Everything up to here is staged there (rule 7: a prefix).
+    pub staged: Epoch,
+    /// Everything up to here was sent on the present stream.
+    pub sent: Epoch,
+    /// It acknowledged activations up to here (rule 9).
+    pub acknowledged: Epoch,
+    /// The entry that made it a member; `None`: a learner, for which nobody waits (rule 15).
+    pub since: Option<Epoch>,
+}
+
+impl Member {
+    pub(super) fn learner(at: Epoch) -> Self {
+        Self {
+            connected: true,
+            staged: at,
+            sent: at,
+            acknowledged: Epoch::ZERO,
+            since: None,
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.since.is_some()
+    }
+}
+
+/// How a host that has connected again goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// It has all up to some entry that is still at hand; the rest has been sent again.
+    FromLog,
+    /// It has too little (a reboot): send it snapshots as of this epoch, then call
+    /// [`snapshot_sent`](super::Sequencer::snapshot_sent).
+    FromSnapshot(Epoch),
+}

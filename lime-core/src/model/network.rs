@@ -1,0 +1,216 @@
+//! A network, its switches, ports and members.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::flow::Group;
+use crate::{Consistency, Epoch, HostId, NetworkId, PortAttach, PortId, PortNo, SwitchId};
+
+/// A tenant's network, rules apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Its number.
+    pub id: NetworkId,
+    /// Its name, unique in the installation.
+    pub name: String,
+    /// What it promises.
+    pub consistency: Consistency,
+    /// Geneve's virtual network identifier, 24 bits.
+    pub vni: u32,
+    /// By number.
+    pub switches: BTreeMap<SwitchId, Switch>,
+    /// By number.
+    pub ports: BTreeMap<PortId, Port>,
+    /// Hosts that take part.
+    pub members: BTreeMap<HostId, MemberState>,
+    /// The next port's number.
+    pub next_port: u32,
+}
+
+/// How far a host has come as a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemberState {
+    /// Nobody waits for it yet.
+    Learning,
+    /// Takes part.
+    Full,
+    /// On its way out: nothing of it is here, its last frames are awaited.
+    Leaving,
+}
+
+/// A virtual switch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switch {
+    /// Its number.
+    pub id: SwitchId,
+    /// Its name, unique in its network.
+    pub name: String,
+    /// Where it runs.
+    pub instances: BTreeMap<HostId, InstanceState>,
+    /// By group number.
+    pub groups: BTreeMap<u32, Group>,
+}
+
+/// How far an instance has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InstanceState {
+    /// It gets the rules and processes nothing.
+    Learning,
+    /// It processes from its join epoch on; `None`: that has passed.
+    Active(Option<Epoch>),
+    /// It processes until before its retire epoch; `None`: that is not known yet.
+    Retiring(Option<Epoch>),
+}
+
+impl InstanceState {
+    /// Whether new packets may be sent to it.
+    pub fn is_active(self) -> bool {
+        matches!(self, InstanceState::Active(_))
+    }
+}
+
+/// A port of a switch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Its number in the network.
+    pub id: PortId,
+    /// Its switch.
+    pub switch: SwitchId,
+    /// Its number on the switch.
+    pub no: PortNo,
+    /// Where it is.
+    pub place: Place,
+    /// While it moves: the other place.
+    pub moving: Option<Moving>,
+    /// Bytes.
+    pub mtu: u32,
+    /// Left out of floods.
+    pub no_flood: bool,
+}
+
+/// Where a port is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// A device of a host.
+    Device(Device),
+    /// The other end of a link between switches.
+    Link(PortId),
+}
+
+/// A device of a host that is a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Device {
+    /// Its host.
+    pub host: HostId,
+    /// Its name there.
+    pub name: String,
+    /// Where the program runs.
+    pub attach: PortAttach,
+    /// How the end host behind it is paused and resumed; empty: not at all.
+    pub driver: String,
+}
+
+/// A port's second place while it moves. Only while activations are frozen do frames pass through both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Moving {
+    /// The end host is still at `place` and will be here.
+    To(Device),
+    /// The end host is at `place`; its last frames may still come from here.
+    From(Device),
+}
+
+impl Port {
+    /// Its device, if it is none of a link.
+    pub fn device(&self) -> Option<&Device> {
+        match &self.place {
+            Place::Device(device) => Some(device),
+            Place::Link(_) => None,
+        }
+    }
+
+    /// Every device that it has at present.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        let moving = self.moving.as_ref().map(|m| match m {
+            Moving::To(device) | Moving::From(device) => device,
+        });
+        self.device().into_iter().chain(moving)
+    }
+}
+
+impl Network {
+    /// A new one, empty.
+    pub fn new(id: NetworkId, name: String, consistency: Consistency, vni: u32) -> Self {
+        Self {
+            id,
+            name,
+            consistency,
+            vni,
+            switches: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            members: BTreeMap::new(),
+            next_port: 1,
+        }
+    }
+
+    /// The switch of this name.
+    pub fn switch_named(&self, name: &str) -> Option<&Switch> {
+        self.switches.values().find(|s| s.name == name)
+    }
+
+    /// The port of this number on this switch.
+    pub fn port_at(&self, switch: SwitchId, no: PortNo) -> Option<&Port> {
+        self.ports
+            .values()
+            .find(|p| p.switch == switch && p.no == no)
+    }
+
+    /// The switch's ports, by their numbers.
+    pub fn ports_of(&self, switch: SwitchId) -> Vec<&Port> {
+        let mut ports: Vec<&Port> = self.ports.values().filter(|p| p.switch == switch).collect();
+        ports.sort_by_key(|p| p.no);
+        ports
+    }
+
+    /// The lowest port number that the switch has free.
+    pub fn free_port_no(&self, switch: SwitchId) -> PortNo {
+        let mut no = 1;
+        for port in self.ports_of(switch) {
+            if port.no.0 == no {
+                no += 1;
+            }
+        }
+        PortNo(no)
+    }
+
+    /// A number for a new port.
+    pub fn take_port_id(&mut self) -> PortId {
+        let id = PortId(self.next_port);
+        self.next_port += 1;
+        id
+    }
+
+    /// `NET/SWITCH:PORT`.
+    pub fn port_name(&self, port: &Port) -> String {
+        let switch = self.switches.get(&port.switch);
+        let switch = switch.map_or("?", |s| s.name.as_str());
+        format!("{}/{}:{}", self.name, switch, port.no)
+    }
+
+    /// Whether anything of the network is on this host.
+    pub fn uses(&self, host: HostId) -> bool {
+        self.switches
+            .values()
+            .any(|s| s.instances.contains_key(&host))
+            || self
+                .ports
+                .values()
+                .any(|p| p.devices().any(|d| d.host == host))
+    }
+
+    /// Whether the host has rules of the switch, or is being given them.
+    pub fn has_instance(&self, switch: SwitchId, host: HostId) -> bool {
+        let switch = self.switches.get(&switch);
+        switch.is_some_and(|s| s.instances.contains_key(&host))
+    }
+}
