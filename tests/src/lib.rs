@@ -1,1 +1,12 @@
-//! Placeholder while the crate is being written.
+//! The namespace lab, its end hosts and traffic, the reactive firewall application, the demonstration, and (in `tests/`) the
+//! end-to-end tests.
+//!
+//! - [`lab`]: hosts, underlay, end hosts as network namespaces, with real agents and a real coordinator in them;
+//! - [`traffic`]: sequence-numbered UDP and verified TCP between end hosts;
+//! - [`rules`]: rules as the API takes them;
+//! - [`firewall`]: a tenant's controller over gRPC, which notices when a network does not behave as one switch does.
+
+pub mod firewall;
+pub mod lab;
+pub mod rules;
+pub mod traffic;
