@@ -1,0 +1,219 @@
+//! Tunnel frames made in user space, and the raw socket that puts them on the recirculation device.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use lime_core::{Epoch, PortId};
+use switch_abi::{
+    GENEVE_ETHERNET, OPTION_CLASS, OPTION_TYPE, OPTION_VERSION, TUNNEL_HOPS, TUNNEL_OPTION_LEN,
+    TUNNEL_PORT, TunnelOption,
+};
+use thiserror::Error;
+
+use crate::recirculation::Recirculation;
+
+const ETHERNET_LEN: usize = 14;
+const IPV4_LEN: usize = 20;
+const UDP_LEN: usize = 8;
+/// Longest tenant frame that fits an IPv4 packet with the tunnel's headers, bytes.
+const MAX_INNER: usize = 65_535 - IPV4_LEN - UDP_LEN - TUNNEL_OPTION_LEN;
+
+/// Why a frame could not be handed to the data path.
+#[derive(Debug, Error)]
+pub enum InjectError {
+    /// Longer than the tunnel can carry.
+    #[error("the packet has {len} bytes: at most {MAX_INNER} can be sent")]
+    TooLong {
+        /// Its length.
+        len: usize,
+    },
+    /// The kernel refused.
+    #[error("sending on the recirculation device {device}")]
+    Send {
+        /// Its name.
+        device: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What a tunnel frame says about its packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Tag {
+    /// The network's number on the wire.
+    pub vni: u32,
+    /// [`switch_abi::TUNNEL_DELIVER`] or [`switch_abi::TUNNEL_PROCESS`].
+    pub kind: u8,
+    /// Out of, or in at, this port.
+    pub port: PortId,
+    /// The clock that it was processed at.
+    pub clock: Epoch,
+}
+
+impl Tag {
+    fn option(&self) -> [u8; TUNNEL_OPTION_LEN] {
+        let vni = self.vni.to_be_bytes();
+        let option = TunnelOption {
+            geneve_ver_len: 0x05,
+            geneve_flags: 0x40,
+            geneve_protocol: GENEVE_ETHERNET.to_be_bytes(),
+            vni: [vni[1], vni[2], vni[3]],
+            geneve_reserved: 0,
+            class: OPTION_CLASS.to_be_bytes(),
+            option_type: OPTION_TYPE,
+            option_len: 4,
+            version: OPTION_VERSION,
+            kind: self.kind,
+            hops: TUNNEL_HOPS,
+            reserved: 0,
+            port: self.port.0.to_be_bytes(),
+            clock: self.clock.0.to_be_bytes(),
+            reserved2: [0; 4],
+        };
+        // SAFETY: repr(C), alignment 1, only bytes.
+        unsafe { std::mem::transmute(option) }
+    }
+}
+
+/// A whole frame: Ethernet, IPv4, UDP, Geneve, the packet.
+fn encapsulate(tag: &Tag, src_mac: [u8; 6], dst_mac: [u8; 6], inner: &[u8]) -> Vec<u8> {
+    let (src, dst) = (Recirculation::SOURCE, Recirculation::DESTINATION);
+    let udp_len = UDP_LEN + TUNNEL_OPTION_LEN + inner.len();
+    let mut frame = Vec::with_capacity(ETHERNET_LEN + IPV4_LEN + udp_len);
+    frame.extend(dst_mac);
+    frame.extend(src_mac);
+    frame.extend([0x08, 0x00]);
+    frame.extend(ipv4_header(src, dst, (IPV4_LEN + udp_len) as u16));
+    frame.extend(TUNNEL_PORT.to_be_bytes());
+    frame.extend(TUNNEL_PORT.to_be_bytes());
+    frame.extend((udp_len as u16).to_be_bytes());
+    // Without a UDP checksum, as RFC 8926, 3.3 allows over IPv4.
+    frame.extend([0, 0]);
+    frame.extend(tag.option());
+    frame.extend(inner);
+    frame
+}
+
+fn ipv4_header(src: Ipv4Addr, dst: Ipv4Addr, total: u16) -> [u8; IPV4_LEN] {
+    let mut header = [0u8; IPV4_LEN];
+    header[0] = 0x45;
+    header[2..4].copy_from_slice(&total.to_be_bytes());
+    // Do not fragment; TTL; UDP.
+    header[6] = 0x40;
+    header[8] = 64;
+    header[9] = 17;
+    header[12..16].copy_from_slice(&src.octets());
+    header[16..20].copy_from_slice(&dst.octets());
+    let mut sum: u32 = header
+        .chunks(2)
+        .map(|p| u32::from(u16::from_be_bytes([p[0], p[1]])))
+        .sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    header[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    header
+}
+
+/// A raw socket on the sending side of the recirculation device.
+#[derive(Debug)]
+pub struct Injector {
+    socket: OwnedFd,
+    device: String,
+    src_mac: [u8; 6],
+    dst_mac: [u8; 6],
+}
+
+impl Injector {
+    /// Opens the socket in the current network namespace.
+    ///
+    /// # Errors
+    /// The kernel refuses raw sockets (CAP_NET_RAW is lacking).
+    pub fn open(device: &Recirculation) -> io::Result<Self> {
+        // SAFETY: plain system calls; the descriptor is owned at once; the address outlives the call.
+        let socket = unsafe {
+            // Protocol 0: this socket never receives.
+            let fd = libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let socket = OwnedFd::from_raw_fd(fd);
+            let mut address: libc::sockaddr_ll = std::mem::zeroed();
+            address.sll_family = libc::AF_PACKET as u16;
+            address.sll_ifindex = device.send_ifindex as i32;
+            let status = libc::bind(
+                socket.as_raw_fd(),
+                (&raw const address).cast(),
+                size_of_val(&address) as libc::socklen_t,
+            );
+            if status != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            socket
+        };
+        Ok(Self {
+            socket,
+            device: device.send_name.clone(),
+            src_mac: device.send_mac,
+            dst_mac: device.receive_mac,
+        })
+    }
+
+    /// Hands one packet to the data path. On return the kernel has processed it, or (under overload) queued it for that on this CPU:
+    /// sending runs the receiving side's queue before it comes back.
+    ///
+    /// # Errors
+    /// The packet was not taken.
+    pub fn send(&self, tag: &Tag, inner: &[u8]) -> Result<(), InjectError> {
+        if inner.len() > MAX_INNER {
+            return Err(InjectError::TooLong { len: inner.len() });
+        }
+        let frame = encapsulate(tag, self.src_mac, self.dst_mac, inner);
+        // SAFETY: the buffer is valid for its length.
+        let sent = unsafe {
+            libc::send(
+                self.socket.as_raw_fd(),
+                frame.as_ptr().cast(),
+                frame.len(),
+                0,
+            )
+        };
+        if sent == frame.len() as isize {
+            Ok(())
+        } else {
+            Err(InjectError::Send {
+                device: self.device.clone(),
+                source: io::Error::last_os_error(),
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tunnel_frame_is_laid_out_as_the_abi_says() {
+        let tag = Tag {
+            vni: 0x010203,
+            kind: switch_abi::TUNNEL_DELIVER,
+            port: PortId(7),
+            clock: Epoch(9),
+        };
+        let frame = encapsulate(&tag, [1; 6], [2; 6], &[0xaa; 60]);
+        assert_eq!(frame.len(), 14 + 20 + 8 + 28 + 60);
+        assert_eq!(frame[..14], [2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 8, 0]);
+        assert_eq!(u16::from_be_bytes([frame[16], frame[17]]) as usize, frame.len() - 14);
+        let sum: u32 = frame[14..34]
+            .chunks(2)
+            .map(|p| u32::from(u16::from_be_bytes([p[0], p[1]])))
+            .sum();
+        assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
+        assert_eq!(frame[42..50], [0x05, 0x40, 0x65, 0x58, 1, 2, 3, 0]);
+        assert_eq!(frame[50..58], [0xff, 0x4c, 0x81, 4, 1, 1, 8, 0]);
+        assert_eq!(frame[58..66], [0, 0, 0, 7, 0, 0, 0, 9]);
+    }
+}

@@ -1,0 +1,185 @@
+//! Outputs that wait until the coordinator has the event of the same packet (consistency rule 5).
+
+use std::collections::{BTreeMap, HashMap};
+
+use lime_core::flow::{Action, Field};
+use lime_core::{NetworkId, PortNo, SwitchId};
+use switch_abi::op;
+
+use crate::packet::Layout;
+
+/// A packet whose outputs wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its network.
+    pub network: NetworkId,
+    /// The switch that processed it.
+    pub switch: SwitchId,
+    /// Where it came in.
+    pub in_port: PortNo,
+    /// The packet.
+    pub packet: Vec<u8>,
+    /// What is still to be done with it.
+    pub actions: Vec<Action>,
+}
+
+/// The held packets, by id. Bounded: when there are too many, the oldest are given up.
+#[derive(Debug)]
+pub struct HeldPackets {
+    limit: usize,
+    next: u64,
+    packets: BTreeMap<u64, Held>,
+    given_up: u64,
+}
+
+impl HeldPackets {
+    /// Holds at most `limit` packets.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            next: 1,
+            packets: BTreeMap::new(),
+            given_up: 0,
+        }
+    }
+
+    /// Keeps a packet and gives its id, never 0.
+    pub fn hold(&mut self, held: Held) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.packets.insert(id, held);
+        while self.packets.len() > self.limit {
+            self.packets.pop_first();
+            self.given_up += 1;
+        }
+        id
+    }
+
+    /// Takes a packet out; `None`: released already, or given up.
+    pub fn release(&mut self, id: u64) -> Option<Held> {
+        self.packets.remove(&id)
+    }
+
+    /// Gives up all packets of a network, or all: their coordinator has gone.
+    pub fn clear(&mut self, network: Option<NetworkId>) {
+        let before = self.packets.len();
+        self.packets
+            .retain(|_, h| network.is_some_and(|n| h.network != n));
+        self.given_up += (before - self.packets.len()) as u64;
+    }
+
+    /// Packets that were given up so far.
+    pub fn given_up(&self) -> u64 {
+        self.given_up
+    }
+}
+
+/// What a rule's compiled actions still have to do for a held packet: everything but telling the controller.
+/// `ports` gives the numbers of port slots; an output to a slot without one does nothing.
+pub fn remaining(
+    compiled: &[switch_abi::Action],
+    packet: &[u8],
+    ports: &HashMap<u32, PortNo>,
+) -> Vec<Action> {
+    let tcp = Layout::parse(packet)
+        .and_then(|l| l.network)
+        .is_some_and(|n| n.proto == 6);
+    let l4 = |tcp_field, udp_field| if tcp { tcp_field } else { udp_field };
+    let set = |field: Field, value: u128| Action::SetField { field, value };
+    let mut actions = Vec::with_capacity(compiled.len());
+    // The upper halves of IPv6 addresses come first, in an action of their own.
+    let mut upper = 0u64;
+    for action in compiled {
+        let c = u64::from_be_bytes(action.c);
+        let half = |upper: &mut u64, field| {
+            if action.a == 0 {
+                *upper = c;
+                None
+            } else {
+                Some(set(field, u128::from(*upper) << 64 | u128::from(c)))
+            }
+        };
+        let done = match action.op {
+            op::END => break,
+            op::OUTPUT => ports.get(&action.b).map(|&port| Action::output(port)),
+            op::IN_PORT => Some(Action::output(PortNo::IN_PORT)),
+            op::ALL => Some(Action::output(PortNo::ALL)),
+            op::FLOOD => Some(Action::output(PortNo::FLOOD)),
+            op::SET_ETH_DST => Some(set(Field::EthDst, u128::from(c >> 16))),
+            op::SET_ETH_SRC => Some(set(Field::EthSrc, u128::from(c >> 16))),
+            op::PUSH_VLAN => Some(Action::PushVlan(action.a)),
+            op::POP_VLAN => Some(Action::PopVlan),
+            op::SET_VLAN_VID => Some(set(Field::VlanVid, action.a.into())),
+            op::SET_VLAN_PCP => Some(set(Field::VlanPcp, action.a.into())),
+            op::SET_IPV4_SRC => Some(set(Field::Ipv4Src, u128::from(c >> 32))),
+            op::SET_IPV4_DST => Some(set(Field::Ipv4Dst, u128::from(c >> 32))),
+            op::SET_IPV6_SRC => half(&mut upper, Field::Ipv6Src),
+            op::SET_IPV6_DST => half(&mut upper, Field::Ipv6Dst),
+            op::SET_L4_SRC => Some(set(l4(Field::TcpSrc, Field::UdpSrc), action.a.into())),
+            op::SET_L4_DST => Some(set(l4(Field::TcpDst, Field::UdpDst), action.a.into())),
+            op::SET_IP_DSCP => Some(set(Field::IpDscp, action.a.into())),
+            // The controller has it already.
+            _ => None,
+        };
+        actions.extend(done);
+    }
+    actions
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held() -> Held {
+        Held {
+            network: NetworkId(1),
+            switch: SwitchId(1),
+            in_port: PortNo(1),
+            packet: vec![0; 14],
+            actions: vec![],
+        }
+    }
+
+    #[test]
+    fn a_packet_is_released_once_and_the_oldest_are_given_up() {
+        let mut packets = HeldPackets::new(2);
+        let ids: Vec<u64> = (0..3).map(|_| packets.hold(held())).collect();
+        assert_eq!(packets.release(ids[0]), None);
+        assert_eq!(packets.given_up(), 1);
+        assert!(packets.release(ids[1]).is_some());
+        assert!(packets.release(ids[1]).is_none());
+        packets.clear(Some(NetworkId(2)));
+        assert!(packets.release(ids[2]).is_some());
+    }
+
+    #[test]
+    fn compiled_actions_come_back_without_the_controller() {
+        let act = |op, a, b, c| switch_abi::Action { op, pad: 0, a, b, c };
+        let compiled = [
+            act(op::CONTROLLER, 0xffff, 0, [0; 8]),
+            act(op::SET_IPV6_DST, 0, 0, [0xfd, 0, 0, 0, 0, 0, 0, 0]),
+            act(op::SET_IPV6_DST, 1, 0, [0, 0, 0, 0, 0, 0, 0, 9]),
+            act(op::SET_ETH_DST, 0, 0, [2, 0, 0, 0, 0, 7, 0, 0]),
+            act(op::OUTPUT, 0, 5, [0; 8]),
+            act(op::OUTPUT, 0, 6, [0; 8]),
+            act(op::END, 0, 0, [0; 8]),
+            act(op::ALL, 0, 0, [0; 8]),
+        ];
+        let ports = HashMap::from([(5, PortNo(2))]);
+        assert_eq!(
+            remaining(&compiled, &[0; 14], &ports),
+            [
+                Action::SetField {
+                    field: Field::Ipv6Dst,
+                    value: 0xfd << 120 | 9
+                },
+                Action::SetField {
+                    field: Field::EthDst,
+                    value: 0x0200_0000_0007
+                },
+                Action::output(PortNo(2)),
+            ]
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! Packet-outs: actions run in user space, and what they send goes to the data path as tunnel frames over the recirculation device.
+
+mod frame;
+mod held;
+mod recent;
+mod run;
+
+pub use frame::{InjectError, Injector, Tag};
+pub use held::{Held, HeldPackets, remaining};
+pub use recent::RecentIds;
+pub use run::{Emit, PacketOutError, PortView, SwitchView, run};
+pub(crate) use run::cut;
