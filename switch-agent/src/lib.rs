@@ -5,6 +5,7 @@ pub mod datapath;
 pub mod driver;
 pub mod error;
 pub mod netlink;
+pub mod objects;
 pub mod packet;
 pub mod packet_out;
 pub mod recirculation;
