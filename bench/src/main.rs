@@ -1,0 +1,68 @@
+//! Benchmarks of LIME, each beside what it is measured against, in the same run.
+//!
+//! Figures are meant as ratios: the machine, the kernel and its other load change the absolute ones. They come in groups, one module
+//! each, which a run selects by name. A figure that cannot be measured is an error, and a bar that does not hold is printed as such.
+
+mod api;
+mod clone;
+mod options;
+mod pipeline;
+mod report;
+mod rules;
+mod ruleset;
+mod settings;
+mod site;
+mod stats;
+mod syscall;
+mod throughput;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use options::{Group, Options};
+use report::Report;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("lime-bench: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether every figure could be measured.
+fn run() -> Result<bool> {
+    let options = Options::parse();
+    if let Some(path) = &options.json {
+        // Before minutes of measuring, not after.
+        std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let mut report = Report::new(options.quick);
+    runtime.block_on(async {
+        for group in options.groups() {
+            eprintln!("{}: {}", group.name(), group.about());
+            match group {
+                Group::Pipeline => pipeline::run(&options, &mut report).await,
+                Group::Rules => rules::run(&options, &mut report).await,
+                Group::Clone => clone::run(&options, &mut report).await,
+                Group::Throughput => throughput::run(&options, &mut report).await,
+            }
+        }
+    });
+    print!("{}", report.table());
+    if let Some(path) = &options.json {
+        let text = report.json().context("cannot write the report as JSON")?;
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(report.complete())
+}

@@ -1,0 +1,68 @@
+//! `cargo xtask bench`: builds the benchmarks and what they measure in release mode, and runs them.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// Packages whose programs the benchmarks need: themselves, the agent, the coordinator, and the lab's guardian.
+const PACKAGES: [&str; 4] = [
+    "lime-bench",
+    "switch-agent",
+    "lime-coordinator",
+    "lime-tests",
+];
+
+/// Measures LIME beside bare redirects, the Linux bridge and VXLAN, on this machine
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which groups of figures: pipeline, rules, clone, throughput; all if none is named
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Also write the figures and the machine to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Fewer and shorter rounds: shows that everything runs, its figures are rough
+    #[arg(long)]
+    pub quick: bool,
+}
+
+/// Builds and runs. An error if a figure could not be measured.
+pub fn run(args: &Args) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.args(["build", "--release", "--bins"]);
+    for package in PACKAGES {
+        build.args(["--package", package]);
+    }
+    let status = build.status().context("cannot run cargo")?;
+    ensure!(status.success(), "the benchmarks could not be built");
+
+    // Programs that it starts lie beside it.
+    let program = release_directory().join("lime-bench");
+    let mut bench = Command::new(&program);
+    bench.args(&args.names).env_remove("LIME_BIN_DIR");
+    if let Some(json) = &args.json {
+        bench.arg("--json").arg(json);
+    }
+    if args.quick {
+        bench.arg("--quick");
+    }
+    let status = bench
+        .status()
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    ensure!(
+        status.success(),
+        "the benchmarks did not complete ({status})"
+    );
+    Ok(())
+}
+
+/// Where cargo puts programs built in release mode.
+fn release_directory() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
+        PathBuf::from,
+    );
+    target.join("release")
+}
