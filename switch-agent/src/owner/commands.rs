@@ -1,0 +1,174 @@
+//! What the coordinator asks for, one message after the other.
+
+use lime_core::{Epoch, HostId, NetworkId, PortId};
+use lime_proto::v1::coordinator_message::Message;
+use lime_proto::v1::{self, done};
+use tracing::{debug, info, warn};
+
+use super::grace::After;
+use super::{FromSession, Owner};
+use crate::error::{CommandError, CommandResult, chain};
+use crate::reconcile::{DesiredPlace, LocalDevice};
+
+impl Owner {
+    pub(super) async fn session_says(&mut self, message: FromSession) {
+        match message {
+            FromSession::Connected(stream) => {
+                self.outbox.open(stream);
+                self.forget_parts();
+                let session = self.outbox.session();
+                let clocks = self.clocks();
+                self.grace.after(After::Hello { session, clocks });
+            }
+            FromSession::Disconnected => {
+                self.outbox.close();
+                self.forget_parts();
+            }
+            FromSession::Message(message) => self.command(*message).await,
+        }
+    }
+
+    async fn command(&mut self, message: Message) {
+        match message {
+            Message::Welcome(welcome) => self.welcome(welcome),
+            Message::Configure(configure) => {
+                let id = configure.request_id;
+                let network = NetworkId(configure.network);
+                let result = self.configure(configure).await;
+                if let Err(error) = &result {
+                    warn!(%network, %error, "network not configured");
+                }
+                let configured = result.is_ok();
+                self.outbox.done(id, result.map(|()| None));
+                if configured {
+                    self.report_ports(network);
+                }
+            }
+            Message::Forget(forget) => {
+                let result = self.forget(NetworkId(forget.network));
+                self.outbox.done(forget.request_id, result.map(|()| None));
+            }
+            Message::Stage(stage) => self.stage(stage),
+            Message::Activate(activate) => self.activate(&activate),
+            Message::Snapshot(snapshot) => self.snapshot(snapshot),
+            Message::Collect(collect) => {
+                let result = self
+                    .datapath
+                    .collect(NetworkId(collect.network), Epoch(collect.epoch));
+                match result {
+                    Ok(rules) => debug!(collect.network, collect.epoch, rules, "collected"),
+                    Err(error) => {
+                        warn!(collect.network, error = chain(&error), "nothing collected")
+                    }
+                }
+            }
+            Message::PacketOut(command) => self.packet_out(command),
+            Message::ReleaseHeld(release) => self.release_held(&release.held_ids),
+            Message::ReadCounters(read) => {
+                let result = self.read_counters(&read).map(done::Result::Counters);
+                self.outbox.done(read.request_id, result.map(Some));
+            }
+            Message::ReadClock(read) => {
+                let clock = self.datapath.clock(NetworkId(read.network));
+                let clock = clock.map_err(CommandError::from);
+                self.outbox
+                    .done(read.request_id, clock.map(|e| Some(done::Result::Clock(e.0))));
+            }
+            Message::PausePort(pause) => self.pause(&pause),
+            Message::ResumePort(resume) => {
+                let result = self.resume(&resume);
+                self.outbox.done(resume.request_id, result.map(|()| None));
+            }
+            Message::CheckDevice(check) => {
+                let id = check.request_id;
+                let result = self.check_device(check).await;
+                self.outbox.done(id, result.map(|()| None));
+            }
+        }
+    }
+
+    fn welcome(&mut self, welcome: v1::Welcome) {
+        info!(host_id = welcome.host_id, "connected to the coordinator");
+        self.host_id = Some(HostId(welcome.host_id));
+        for network in welcome.forget.into_iter().map(NetworkId) {
+            match self.forget(network) {
+                Ok(()) => info!(%network, "forgotten: this host is no member any more"),
+                Err(error) => warn!(%network, %error, "network cannot be removed"),
+            }
+        }
+    }
+
+    fn activate(&mut self, activate: &v1::Activate) {
+        let (network, epoch) = (NetworkId(activate.network), Epoch(activate.epoch));
+        match self.datapath.raise_clock(network, epoch) {
+            Ok(_) => self.grace.after(After::Activated {
+                session: self.outbox.session(),
+                network,
+                epoch,
+            }),
+            Err(error) => warn!(%network, %epoch, error = chain(&error), "not activated"),
+        }
+    }
+
+    /// The driver of a local port.
+    fn local_device(&self, network: NetworkId, port: PortId) -> CommandResult<&LocalDevice> {
+        let desired = self
+            .networks
+            .get(&network)
+            .and_then(|n| n.desired())
+            .ok_or_else(|| CommandError::not_found(format!("network {network} is not here")))?;
+        match desired.ports.get(&port).map(|p| &p.place) {
+            Some(DesiredPlace::Local(local)) => Ok(local),
+            Some(_) => Err(CommandError::not_found(format!(
+                "port {port} of network {network} is not a device of this host"
+            ))),
+            None => Err(CommandError::not_found(format!(
+                "port {port} of network {network} does not exist"
+            ))),
+        }
+    }
+
+    fn pause(&mut self, pause: &v1::PausePort) {
+        let (network, port) = (NetworkId(pause.network), PortId(pause.port_id));
+        let paused = self.local_device(network, port).and_then(|local| {
+            let result = local.driver.get().pause();
+            result.map_err(|e| CommandError::internal(chain(&e)))
+        });
+        match paused {
+            Ok(()) => self.grace.after(After::Paused {
+                session: self.outbox.session(),
+                request: pause.request_id,
+                network,
+            }),
+            Err(error) => self.outbox.done(pause.request_id, Err(error)),
+        }
+    }
+
+    fn resume(&mut self, resume: &v1::ResumePort) -> CommandResult {
+        let (network, port) = (NetworkId(resume.network), PortId(resume.port_id));
+        let driver = self.local_device(network, port)?.driver.clone();
+        if resume.min_clock != 0 {
+            self.datapath.raise_clock(network, Epoch(resume.min_clock))?;
+        }
+        driver
+            .get()
+            .resume()
+            .map_err(|e| CommandError::internal(chain(&e)))
+    }
+
+    async fn check_device(&mut self, check: v1::CheckDevice) -> CommandResult {
+        let device = LocalDevice::new(check.name, check.attach, &check.driver)?;
+        let link = self.find_device(&device).await?;
+        if let Some((network, port)) = self.port_of_device(link.ifindex) {
+            return Err(CommandError::new(
+                v1::agent_error::Code::InUse,
+                format!("device {} is port {port} of network {network}", device.name),
+            ));
+        }
+        self.check_attach(&device, &link)?;
+        if check.tunnels {
+            self.check_mtu(&device.name, check.mtu, &link)?;
+        }
+        Ok(())
+    }
+}

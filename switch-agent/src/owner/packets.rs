@@ -1,0 +1,120 @@
+//! Packets that the coordinator sends out, and packets that waited for it.
+
+use lime_core::{Epoch, NetworkId, PortNo, SwitchId};
+use lime_core::flow::{Action, PacketOut};
+use lime_proto::v1::{self, agent_message::Message};
+use switch_abi::{TUNNEL_DELIVER, TUNNEL_PROCESS};
+use tracing::debug;
+
+use super::Owner;
+use crate::error::{CommandError, CommandResult, chain};
+use crate::packet_out::{Emit, Tag, cut, run};
+
+/// The cookie of a packet-in that no rule caused (OpenFlow 1.3.5, 7.4.1).
+const NO_COOKIE: u64 = u64::MAX;
+
+impl Owner {
+    pub(super) fn packet_out(&mut self, command: v1::PacketOutCommand) {
+        let id = command.request_id;
+        let outcome = match self.recent.get(id) {
+            Some(outcome) => outcome,
+            None => {
+                let outcome = self.send_packet(command).err();
+                self.recent.insert(id, outcome.clone());
+                outcome
+            }
+        };
+        self.outbox.done(id, outcome.map_or(Ok(None), Err));
+    }
+
+    fn send_packet(&mut self, command: v1::PacketOutCommand) -> CommandResult {
+        let (network, switch) = (NetworkId(command.network), SwitchId(command.switch_id));
+        let wire = command
+            .packet_out
+            .ok_or_else(|| CommandError::invalid("the packet-out has no contents"))?;
+        let packet_out = PacketOut::try_from(wire)?;
+        if command.min_clock != 0 {
+            self.datapath
+                .raise_clock(network, Epoch(command.min_clock))?;
+        }
+        self.execute(
+            network,
+            switch,
+            packet_out.in_port,
+            &packet_out.actions,
+            packet_out.data,
+        )
+    }
+
+    /// Runs actions and sends what comes of them, tagged with the network's clock.
+    fn execute(
+        &mut self,
+        network: NetworkId,
+        switch: SwitchId,
+        in_port: PortNo,
+        actions: &[Action],
+        packet: Vec<u8>,
+    ) -> CommandResult {
+        let known = self.networks.get(&network);
+        let (vni, view) = known
+            .and_then(|n| Some((n.desired()?.vni, n.view(switch)?)))
+            .ok_or_else(|| {
+                CommandError::not_found(format!("switch {switch} of network {network} is not here"))
+            })?;
+        let clock = self.datapath.clock(network)?;
+        for emit in run(&view, in_port, actions, packet)? {
+            let (kind, port, packet) = match emit {
+                Emit::Deliver(port, packet) => (TUNNEL_DELIVER, port, packet),
+                Emit::Process(port, packet) => (TUNNEL_PROCESS, port, packet),
+                Emit::Controller(max_len, packet) => {
+                    let total_len = packet.len() as u32;
+                    self.outbox.push(Message::Event(v1::Event {
+                        network: network.0,
+                        switch: switch.0,
+                        version: clock.0,
+                        packet_in: Some(v1::PacketIn {
+                            reason: v1::PacketInReason::Action.into(),
+                            table: 0,
+                            cookie: NO_COOKIE,
+                            in_port: in_port.0,
+                            total_len,
+                            data: cut(packet, max_len),
+                        }),
+                        held_id: 0,
+                        rule_id: 0,
+                    }));
+                    continue;
+                }
+            };
+            let tag = Tag {
+                vni,
+                kind,
+                port,
+                clock,
+            };
+            self.injector
+                .send(&tag, &packet)
+                .map_err(|e| CommandError::internal(chain(&e)))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn release_held(&mut self, ids: &[u64]) {
+        for &id in ids {
+            let Some(held) = self.held.release(id) else {
+                debug!(id, given_up = self.held.given_up(), "held packet is not here any more");
+                continue;
+            };
+            let result = self.execute(
+                held.network,
+                held.switch,
+                held.in_port,
+                &held.actions,
+                held.packet,
+            );
+            if let Err(error) = result {
+                debug!(id, %error, "held packet not sent");
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Stages and snapshots: rules that become visible later.
+
+use lime_core::flow::Rule;
+use lime_core::{Epoch, NetworkId, RuleId, SwitchId};
+use lime_proto::v1::{self, agent_message::Message};
+use tracing::warn;
+
+use super::Owner;
+use super::network::PartialStage;
+use crate::datapath::SnapshotRule;
+use crate::error::{CommandError, CommandResult};
+
+impl Owner {
+    /// Parts that came on another stream are not completed by this one.
+    pub(super) fn forget_parts(&mut self) {
+        for network in self.networks.values_mut() {
+            network.staging = None;
+            network.snapshot = None;
+        }
+    }
+
+    pub(super) fn stage(&mut self, stage: v1::Stage) {
+        let (network, epoch) = (NetworkId(stage.network), Epoch(stage.epoch));
+        if !self.networks.contains_key(&network) {
+            warn!(%network, %epoch, "stage for a network that is not here; ignored");
+            return;
+        }
+        let more = stage.more;
+        let result = self.stage_part(network, stage);
+        if more && result.is_ok() {
+            return;
+        }
+        if let Some(network) = self.networks.get_mut(&network) {
+            network.staging = None;
+        }
+        if let Err(error) = &result {
+            warn!(%network, %epoch, %error, "not staged");
+        }
+        self.outbox.push(Message::Staged(v1::Staged {
+            network: network.0,
+            epoch: epoch.0,
+            error: result.err().map(Into::into),
+        }));
+    }
+
+    fn stage_part(&mut self, id: NetworkId, stage: v1::Stage) -> CommandResult {
+        let epoch = Epoch(stage.epoch);
+        if epoch == Epoch::ZERO {
+            return Err(CommandError::invalid("epoch 0 cannot be staged"));
+        }
+        let limit = self.datapath.limits().rules as usize;
+        let network = self
+            .networks
+            .get_mut(&id)
+            .ok_or_else(|| CommandError::not_found(format!("network {id} is not here")))?;
+        let switch = (stage.switch_id != 0).then_some(SwitchId(stage.switch_id));
+        let mut parts = match network.staging.take() {
+            Some(parts) if parts.epoch == epoch && parts.switch == switch => parts,
+            // The first part; what there was of another epoch is not completed any more.
+            _ => PartialStage {
+                epoch,
+                switch,
+                ..Default::default()
+            },
+        };
+        for add in stage.add {
+            parts.add.push(rule(add.rule_id, add.rule)?);
+        }
+        parts.remove.extend(stage.remove.into_iter().map(RuleId));
+        if parts.add.len() > limit || parts.remove.len() > limit {
+            return Err(CommandError::new(
+                v1::agent_error::Code::NoSpace,
+                format!("epoch {epoch} has more than {limit} rules: that is all this host has room for (--rules)"),
+            ));
+        }
+        if stage.more {
+            network.staging = Some(parts);
+            return Ok(());
+        }
+        if stage.replace {
+            self.datapath
+                .restage(id, epoch, switch, &parts.add, &parts.remove)?;
+        } else {
+            self.datapath
+                .stage(id, epoch, switch, &parts.add, &parts.remove)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn snapshot(&mut self, snapshot: v1::Snapshot) {
+        let (more, request) = (snapshot.more, snapshot.request_id);
+        let id = NetworkId(snapshot.network);
+        let result = self.snapshot_part(id, snapshot);
+        if more && result.is_ok() {
+            return;
+        }
+        if let Some(network) = self.networks.get_mut(&id) {
+            network.snapshot = None;
+        }
+        if let Err(error) = &result {
+            warn!(network = %id, %error, "snapshot not taken over");
+        }
+        self.outbox.done(request, result.map(|()| None));
+    }
+
+    fn snapshot_part(&mut self, id: NetworkId, snapshot: v1::Snapshot) -> CommandResult {
+        let epoch = Epoch(snapshot.epoch);
+        let network = self
+            .networks
+            .get_mut(&id)
+            .ok_or_else(|| CommandError::not_found(format!("network {id} is not here")))?;
+        if snapshot.switch_id == 0 {
+            // Only the number, for a new member.
+            self.datapath.rebase(id, epoch)?;
+            return Ok(());
+        }
+        let switch = SwitchId(snapshot.switch_id);
+        if network.snapshot != Some(switch) {
+            self.datapath.begin_snapshot(id, switch, epoch)?;
+            network.instances.remove(&switch);
+            network.snapshot = Some(switch);
+        }
+        let mut rules = Vec::with_capacity(snapshot.rules.len());
+        for part in snapshot.rules {
+            let (id, rule) = rule(part.rule_id, part.rule)?;
+            rules.push(SnapshotRule {
+                id,
+                rule,
+                from: Epoch(part.valid_from),
+                to: (part.valid_to != 0).then_some(Epoch(part.valid_to)),
+            });
+        }
+        self.datapath.add_snapshot(id, switch, &rules)?;
+        if !snapshot.more {
+            self.datapath.finish_snapshot(id, switch)?;
+            network.instances.insert(switch);
+        }
+        Ok(())
+    }
+}
+
+fn rule(id: u64, wire: Option<v1::Rule>) -> CommandResult<(RuleId, Rule)> {
+    let about = |e: CommandError| e.about(format!("rule {id}"));
+    if id == 0 {
+        return Err(CommandError::invalid("rule 0 does not exist"));
+    }
+    let wire = wire.ok_or_else(|| about(CommandError::invalid("its contents are missing")))?;
+    let rule = Rule::try_from(wire).map_err(|e| about(e.into()))?;
+    Ok((RuleId(id), rule))
+}
