@@ -3,10 +3,13 @@
 //!
 //! - [`lab`]: hosts, underlay, end hosts as network namespaces, with real agents and a real coordinator in them;
 //! - [`traffic`]: sequence-numbered UDP and verified TCP between end hosts;
-//! - [`rules`]: rules as the API takes them;
-//! - [`firewall`]: a tenant's controller over gRPC, which notices when a network does not behave as one switch does.
+//! - [`rules`], [`tenant`]: a network, made and used by LIME's own API;
+//! - [`firewall`]: a tenant's controller over gRPC, which notices when a network does not behave as one switch does;
+//! - [`demo`]: the demonstration of `cargo xtask demo`.
 
+pub mod demo;
 pub mod firewall;
 pub mod lab;
 pub mod rules;
+pub mod tenant;
 pub mod traffic;

@@ -1,2 +1,49 @@
-//! Placeholder while the crate is being written.
-fn main() {}
+//! `cargo xtask`: the commands of those who develop LIME or want to see it run.
+
+mod bench;
+mod binaries;
+mod demo;
+mod ebpf;
+mod lab;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developer and demonstration commands of LIME
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Migrate a live network between two hosts on this machine, under traffic, and account for every packet (needs root)
+    Demo(demo::Args),
+    /// Build everything and run all tests, or those that FILTER selects (needs root)
+    Test(test::Args),
+    /// Hosts, end hosts and a coordinator as network namespaces, to try things in (needs root)
+    #[command(subcommand)]
+    Lab(lab::Command),
+    /// Build the kernel objects from source
+    Ebpf(ebpf::Args),
+    /// Measure (needs root)
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Lab(command) => lab::run(&command).map(|()| ExitCode::SUCCESS),
+        Command::Ebpf(args) => ebpf::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

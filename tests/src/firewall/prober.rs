@@ -28,6 +28,15 @@ pub struct ProberReport {
     pub slowest: Duration,
 }
 
+impl ProberReport {
+    /// Adds another prober's numbers.
+    pub fn add(&mut self, other: &Self) {
+        self.started += other.started;
+        self.answered += other.answered;
+        self.slowest = self.slowest.max(other.slowest);
+    }
+}
+
 /// A running prober.
 #[derive(Debug)]
 pub struct Prober {

@@ -114,7 +114,7 @@ impl LabBuilder {
 
     /// Builds the lab and waits until all agents are connected. When it fails, nothing stays.
     pub async fn build(self) -> Result<Lab, LabError> {
-        if !nix::unistd::geteuid().is_root() {
+        if !super::is_root() {
             return Err(LabError::NotRoot);
         }
         self.check_names()?;

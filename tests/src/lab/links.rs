@@ -139,6 +139,18 @@ impl Links {
             })
     }
 
+    /// Tells an end host (its device `eth0`) the MAC address of a neighbour, so that it need not ask.
+    pub async fn add_neighbour(&self, address: IpAddr, mac: [u8; 6]) -> Result<(), LabError> {
+        let index = self.index(super::END_HOST_DEVICE).await?;
+        self.handle
+            .neighbours()
+            .add(index, address)
+            .link_layer_address(&mac)
+            .execute()
+            .await
+            .doing(|| format!("cannot add the neighbour {address} in {}", self.ns.name()))
+    }
+
     /// Adds an IPv4 default route by `gateway`.
     pub async fn add_default_route(&self, gateway: std::net::Ipv4Addr) -> Result<(), LabError> {
         let route = RouteMessageBuilder::<std::net::Ipv4Addr>::new()

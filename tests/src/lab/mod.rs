@@ -53,6 +53,11 @@ pub const UNDERLAY_DEVICE: &str = "underlay0";
 /// How long agents and coordinator may take to become ready.
 const READY: Duration = Duration::from_secs(15);
 
+/// Whether this process may build labs.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
 /// One host of the lab.
 #[derive(Debug)]
 pub struct LabHost {
@@ -214,6 +219,7 @@ impl Lab {
             return Ok(());
         }
         let bpffs = self.bpffs(&host.name);
+        let state = self.name.scratch().join(&host.name);
         let coordinator = format!("http://{COORDINATOR}");
         *agent = Some(Process::start(
             &format!("agent of host {}", host.name),
@@ -224,10 +230,12 @@ impl Lab {
                 host.name.as_ref(),
                 "--coordinator".as_ref(),
                 coordinator.as_ref(),
-                "--underlay".as_ref(),
+                "--underlay-device".as_ref(),
                 UNDERLAY_DEVICE.as_ref(),
                 "--bpffs".as_ref(),
                 bpffs.as_os_str(),
+                "--state-dir".as_ref(),
+                state.as_os_str(),
             ],
             &self.log(&format!("agent-{}", host.name)),
         )?);

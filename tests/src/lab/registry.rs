@@ -6,8 +6,11 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Context, LabError};
@@ -89,6 +92,25 @@ pub fn sweep() -> Result<Vec<LabName>, LabError> {
         })
         .collect();
     Ok(dead)
+}
+
+/// Asks a lab's owner to take it down (SIGTERM), and waits until it has.
+pub fn stop(name: &LabName, record: &Record) -> Result<(), LabError> {
+    const PATIENCE: Duration = Duration::from_secs(15);
+    let what = || format!("cannot end process {} of lab {name}", record.owner);
+    // The lock says that the owner lives, so the number is still its own.
+    if try_lock(&name.registry()).is_none() {
+        let owner = Pid::from_raw(i32::try_from(record.owner).unwrap_or(0).max(2));
+        kill(owner, Signal::SIGTERM).doing(what)?;
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while name.registry().exists() {
+        if Instant::now() > deadline {
+            return Err(io::Error::from(io::ErrorKind::TimedOut)).doing(what);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 fn names() -> impl Iterator<Item = LabName> {

@@ -1,0 +1,69 @@
+//! `cargo xtask test`: builds the programs, then lets the test runner run the whole workspace.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::binaries;
+
+/// Options of `cargo xtask test`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Run only tests whose name contains this
+    filter: Vec<String>,
+}
+
+/// Runs the tests. The exit code is the runner's.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    binaries::need_root("the test suite")?;
+    binaries::build()?;
+    let nextest = binaries::cargo()
+        .args(["nextest", "--version"])
+        .output()
+        .is_ok_and(|o| o.status.success());
+    let mut runner = binaries::cargo();
+    if nextest {
+        runner.args([
+            "nextest",
+            "run",
+            "--workspace",
+            "--no-fail-fast",
+            "--no-tests=warn",
+        ]);
+        // Names what it leaves out.
+        runner.args(["--status-level=skip", "--final-status-level=skip"]);
+    } else {
+        eprintln!(
+            "cargo-nextest is not installed: the tests run by `cargo test`, one program after the other"
+        );
+        runner.args(["test", "--workspace", "--no-fail-fast"]);
+    }
+    if !args.filter.is_empty() {
+        // Both runners take any number of these, and run what one of them selects.
+        runner.arg("--").args(&args.filter);
+    }
+    let status = runner.status().context("cannot run cargo")?;
+    if args.filter.is_empty() {
+        println!(
+            "Skipped on purpose: tests marked `ignored` (helpers that other tests start as processes of their own, and what is listed as SKIP or ignored above with its reason)."
+        );
+        doc_tests(nextest)?;
+    }
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// nextest does not run documentation's examples.
+fn doc_tests(nextest: bool) -> Result<()> {
+    if nextest {
+        let status = binaries::cargo()
+            .args(["test", "--workspace", "--doc", "--quiet"])
+            .status()
+            .context("cannot run cargo")?;
+        anyhow::ensure!(status.success(), "examples in the documentation fail");
+    }
+    Ok(())
+}
