@@ -1,0 +1,192 @@
+//! `lime rule`
+
+use clap::{Args, Subcommand};
+use futures_util::StreamExt as _;
+use lime_core::SwitchName;
+use lime_core::flow::ofctl::{parse_filter, parse_mod};
+use lime_core::flow::{FlowMod, Rule, RuleFilter};
+use lime_proto::v1;
+
+use crate::client::Context;
+use crate::error::CliError;
+use crate::flows::{bad_flow, read_lines};
+use crate::view::RuleStats;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Add rules, all at once
+    ///
+    /// A rule takes the place of one of the same table, priority and match. However many there are, and on however many hosts the
+    /// switch runs: every packet meets either all of the changes or none.
+    #[command(after_help = ADD_HELP)]
+    Add {
+        #[arg(value_name = "NET/SWITCH")]
+        switch: SwitchName,
+        #[command(flatten)]
+        flows: AddFlows,
+    },
+    /// Delete rules, all at once
+    Del {
+        #[arg(value_name = "NET/SWITCH")]
+        switch: SwitchName,
+        /// Only rules of exactly this priority and match, not those within it
+        #[arg(long, conflicts_with = "all")]
+        strict: bool,
+        #[command(flatten)]
+        filters: DelFilters,
+    },
+    /// Print rules as `ovs-ofctl dump-flows` does
+    #[command(visible_alias = "list")]
+    Dump {
+        #[arg(value_name = "NET/SWITCH")]
+        switch: SwitchName,
+        /// Only rules within this: fields as in a flow, table=, cookie=VALUE/MASK
+        filter: Option<String>,
+        /// Leave the counters out: what is printed is input for `lime rule add --file`
+        #[arg(long)]
+        no_stats: bool,
+    },
+}
+
+const ADD_HELP: &str = "\
+Examples:
+  lime rule add acme/edge 'priority=100,ip,nw_dst=10.0.0.2,actions=output:2'
+  lime rule add acme/edge 'table=0,tcp,tp_dst=80,actions=set_field:10.0.0.9->ip_dst,goto_table:1'
+  lime rule dump acme/edge --no-stats | lime rule add acme/core --file -
+
+In a file, a line may also be \"delete FILTER\" or \"delete_strict FILTER\", as in ovs-ofctl(8).";
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct AddFlows {
+    /// Rules in ovs-ofctl syntax
+    #[arg(value_name = "FLOW")]
+    flows: Vec<String>,
+    /// A file with one rule per line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct DelFilters {
+    /// Which: fields as in a flow, table=, cookie=VALUE/MASK
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+    /// A file with one filter per line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<String>,
+    /// All rules of all tables
+    #[arg(long, conflicts_with_all = ["filters", "file"])]
+    all: bool,
+}
+
+pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Add { switch, flows } => {
+            let mods = collect(&flows.flows, flows.file.as_deref(), parse_mod)?;
+            update(ctx, &switch, "change the rules", mods).await
+        }
+        Command::Del {
+            switch,
+            strict,
+            filters,
+        } => {
+            let delete = |text: &str| {
+                let filter = parse_filter(text, strict)?;
+                Ok(if strict {
+                    FlowMod::DeleteStrict(filter)
+                } else {
+                    FlowMod::Delete(filter)
+                })
+            };
+            let mods = if filters.all {
+                vec![FlowMod::Delete(RuleFilter::all())]
+            } else {
+                collect(&filters.filters, filters.file.as_deref(), delete)?
+            };
+            update(ctx, &switch, "delete rules", mods).await
+        }
+        Command::Dump {
+            switch,
+            filter,
+            no_stats,
+        } => {
+            let filter = match &filter {
+                None => RuleFilter::all(),
+                Some(text) => parse_filter(text, false).map_err(|e| bad_flow(text, &e))?,
+            };
+            dump(ctx, &switch, &filter, !no_stats).await
+        }
+    }
+}
+
+fn collect(
+    arguments: &[String],
+    file: Option<&str>,
+    parse: impl Fn(&str) -> Result<FlowMod, lime_core::flow::ofctl::SyntaxError>,
+) -> Result<Vec<FlowMod>, CliError> {
+    let mut mods = arguments
+        .iter()
+        .map(|text| parse(text).map_err(|e| bad_flow(text, &e)))
+        .collect::<Result<Vec<_>, _>>()?;
+    if let Some(path) = file {
+        mods.extend(read_lines(path, parse)?);
+    }
+    Ok(mods)
+}
+
+async fn update(
+    ctx: &Context,
+    switch: &SwitchName,
+    doing: &str,
+    mods: Vec<FlowMod>,
+) -> Result<(), CliError> {
+    let mut client = ctx.connect().await?;
+    let request = v1::UpdateRulesRequest {
+        network: switch.network.clone(),
+        switch: switch.switch.clone(),
+        mods: mods.iter().map(Into::into).collect(),
+    };
+    let doing = format!("{doing} of switch {switch}");
+    let answer = ctx.call(doing, client.update_rules(request)).await?;
+    ctx.out.value(&answer, || {
+        format!(
+            "switch {switch}: {} added, {} removed, at epoch {}",
+            rules(answer.added),
+            rules(answer.removed),
+            answer.epoch
+        )
+    })
+}
+
+fn rules(n: u32) -> String {
+    format!("{n} rule{}", if n == 1 { "" } else { "s" })
+}
+
+async fn dump(
+    ctx: &Context,
+    switch: &SwitchName,
+    filter: &RuleFilter,
+    stats: bool,
+) -> Result<(), CliError> {
+    let mut client = ctx.connect().await?;
+    let doing = format!("list the rules of switch {switch}");
+    let request = v1::ListRulesRequest {
+        network: switch.network.clone(),
+        switch: switch.switch.clone(),
+        stats,
+    };
+    let mut parts = ctx.call(&doing, client.list_rules(request)).await?;
+    while let Some(part) = parts.next().await {
+        for mut wire in part.map_err(|s| ctx.explain(&doing, s))?.rules {
+            let rule = wire.rule.take().unwrap_or_default();
+            let rule = Rule::try_from(rule).map_err(|e| CliError::BadAnswer(e.to_string()))?;
+            if filter.selects(&rule, false) {
+                let view = RuleStats::new(&rule, &wire, stats);
+                ctx.out.value(&view, || view.line())?;
+            }
+        }
+    }
+    Ok(())
+}
