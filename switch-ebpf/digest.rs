@@ -34,7 +34,10 @@ pub fn of_sources(root: &Path) -> io::Result<String> {
         input.extend_from_slice(&(content.len() as u64).to_le_bytes());
         input.extend_from_slice(&content);
     }
-    Ok(sha256(&input).iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(sha256(&input)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 /// Whether the objects in `folder` were built from sources with this digest.
@@ -61,7 +64,8 @@ fn collect(path: &Path, files: &mut Vec<std::path::PathBuf>) -> io::Result<()> {
 fn sha256(input: &[u8]) -> [u8; 32] {
     // The first 32 bits of the fractional parts of the square (h) and cube (k) roots of the first primes.
     let mut h: [u32; 8] = [
-        0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
+        0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab,
+        0x5be0cd19,
     ];
     let k = round_constants();
     let mut message = input.to_vec();
@@ -78,17 +82,33 @@ fn sha256(input: &[u8]) -> [u8; 32] {
         for i in 16..64 {
             let s0 = w[i - 15].rotate_right(7) ^ w[i - 15].rotate_right(18) ^ (w[i - 15] >> 3);
             let s1 = w[i - 2].rotate_right(17) ^ w[i - 2].rotate_right(19) ^ (w[i - 2] >> 10);
-            w[i] = w[i - 16].wrapping_add(s0).wrapping_add(w[i - 7]).wrapping_add(s1);
+            w[i] = w[i - 16]
+                .wrapping_add(s0)
+                .wrapping_add(w[i - 7])
+                .wrapping_add(s1);
         }
         let mut v = h;
         for i in 0..64 {
             let s1 = v[4].rotate_right(6) ^ v[4].rotate_right(11) ^ v[4].rotate_right(25);
             let choice = (v[4] & v[5]) ^ (!v[4] & v[6]);
-            let t1 = v[7].wrapping_add(s1).wrapping_add(choice).wrapping_add(k[i]).wrapping_add(w[i]);
+            let t1 = v[7]
+                .wrapping_add(s1)
+                .wrapping_add(choice)
+                .wrapping_add(k[i])
+                .wrapping_add(w[i]);
             let s0 = v[0].rotate_right(2) ^ v[0].rotate_right(13) ^ v[0].rotate_right(22);
             let majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
             let t2 = s0.wrapping_add(majority);
-            v = [t1.wrapping_add(t2), v[0], v[1], v[2], v[3].wrapping_add(t1), v[4], v[5], v[6]];
+            v = [
+                t1.wrapping_add(t2),
+                v[0],
+                v[1],
+                v[2],
+                v[3].wrapping_add(t1),
+                v[4],
+                v[5],
+                v[6],
+            ];
         }
         for (sum, word) in h.iter_mut().zip(v) {
             *sum = sum.wrapping_add(word);
@@ -115,7 +135,11 @@ fn round_constants() -> [u32; 64] {
         let (mut low, mut high) = (0u128, 1u128 << 36);
         while high - low > 1 {
             let middle = (low + high) / 2;
-            if middle * middle * middle <= target { low = middle } else { high = middle }
+            if middle * middle * middle <= target {
+                low = middle
+            } else {
+                high = middle
+            }
         }
         *constant = low as u32;
     }
@@ -128,9 +152,20 @@ mod tests {
 
     #[test]
     fn sha256_gives_the_standards_examples() {
-        let hex = |input: &[u8]| sha256(input).iter().map(|b| format!("{b:02x}")).collect::<String>();
-        assert_eq!(hex(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert_eq!(hex(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        let hex = |input: &[u8]| {
+            sha256(input)
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect::<String>()
+        };
+        assert_eq!(
+            hex(b"abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(
+            hex(b""),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
         assert_eq!(
             hex(b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"),
             "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"

@@ -41,3 +41,41 @@ pub static TUNNEL_PEERS: HashMap<TunnelPeerKey, u32> = HashMap::with_max_entries
 pub static TUNNEL_PORTS: HashMap<TunnelPortKey, u32> = HashMap::with_max_entries(1024, 0);
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Set by the agent when it loads the object: [`Meta::rules`].
+#[unsafe(no_mangle)]
+static RULE_STRIDE: u32 = 1024;
+/// Set by the agent when it loads the object: [`Meta::ports`].
+#[unsafe(no_mangle)]
+static PORT_STRIDE: u32 = 64;
+/// Set by the agent when it loads the object: [`Meta::bucket_mask`].
+#[unsafe(no_mangle)]
+static BUCKET_MASK: u32 = 1023;
+
+/// Row length of [`RULE_COUNTERS`].
+#[inline(always)]
+pub fn rule_stride() -> u32 {
+    // SAFETY: a static; volatile, since it is not the compiler's value that counts.
+    unsafe { core::ptr::read_volatile(&RULE_STRIDE) }
+}
+
+/// Row length of [`PORT_COUNTERS`].
+#[inline(always)]
+pub fn port_stride() -> u32 {
+    // SAFETY: as in `rule_stride`.
+    unsafe { core::ptr::read_volatile(&PORT_STRIDE) }
+}
+
+/// Number of buckets less one.
+#[inline(always)]
+pub fn bucket_mask() -> u32 {
+    // SAFETY: as in `rule_stride`.
+    unsafe { core::ptr::read_volatile(&BUCKET_MASK) }
+}
+
+/// A word that the agent may be storing at this moment.
+#[inline(always)]
+pub fn load<T: Copy>(word: &T) -> T {
+    // SAFETY: a reference; volatile, so that it is read once and whole.
+    unsafe { core::ptr::read_volatile(word) }
+}

@@ -6,12 +6,19 @@ use anyhow::{Context, Result, bail};
 use std::{env, ffi::OsString, fmt, path::Path, process::Command};
 
 /// Debian's packages: rustc with its library sources, and the LLVM that `bpf-linker` must be built against.
-const DEBIAN_PACKAGES: [&str; 6] =
-    ["rustc-web", "rust-web-src", "cargo-web", "llvm-22-dev", "zlib1g-dev", "libzstd-dev"];
+const DEBIAN_PACKAGES: [&str; 6] = [
+    "rustc-web",
+    "rust-web-src",
+    "cargo-web",
+    "llvm-22-dev",
+    "zlib1g-dev",
+    "libzstd-dev",
+];
 const DEBIAN_LLVM: &str = "/usr/lib/llvm-22";
 const BPF_LINKER_VERSION: &str = "0.13.0";
 /// BTF is made from the debug information, so that must be there; it is stripped afterwards.
-const RUSTFLAGS: &str = "-C linker=bpf-linker -C link-arg=--btf -C debuginfo=2";
+const RUSTFLAGS: &str = "-C linker=bpf-linker -C link-arg=--btf -C debuginfo=2 \
+    -C target-cpu=v3 -C target-feature=+allows-misaligned-mem-access";
 
 /// A toolchain that builds for `bpfel-unknown-none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +49,21 @@ impl Toolchain {
             }
             Self::Distribution => {
                 let mut command = Command::new("/usr/bin/cargo");
-                command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
+                command
+                    .env("RUSTC", "/usr/bin/rustc")
+                    .env("RUSTC_BOOTSTRAP", "1");
                 command
             }
         };
         command.env("RUSTFLAGS", RUSTFLAGS).env("PATH", path());
         // Set by the cargo that runs xtask, for its own toolchain.
-        for variable in ["CARGO", "RUSTUP_TOOLCHAIN", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {
+        for variable in [
+            "CARGO",
+            "RUSTUP_TOOLCHAIN",
+            "CARGO_ENCODED_RUSTFLAGS",
+            "RUSTC_WRAPPER",
+            "RUSTC_WORKSPACE_WRAPPER",
+        ] {
             command.env_remove(variable);
         }
         command
@@ -56,10 +71,18 @@ impl Toolchain {
 
     fn is_usable(self) -> bool {
         match self {
-            Self::RustupNightly => sysroot(Command::new("rustup").args(["run", "nightly", "rustc"])),
-            Self::Distribution => Path::new("/usr/bin/cargo").exists() && sysroot(&mut Command::new("/usr/bin/rustc")),
+            Self::RustupNightly => {
+                sysroot(Command::new("rustup").args(["run", "nightly", "rustc"]))
+            }
+            Self::Distribution => {
+                Path::new("/usr/bin/cargo").exists() && sysroot(&mut Command::new("/usr/bin/rustc"))
+            }
         }
-        .is_some_and(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust/library/core").is_dir())
+        .is_some_and(|sysroot| {
+            Path::new(&sysroot)
+                .join("lib/rustlib/src/rust/library/core")
+                .is_dir()
+        })
     }
 }
 
@@ -68,7 +91,11 @@ impl Toolchain {
 /// # Errors
 /// Nothing usable; the message says what to run.
 pub fn find(install: bool) -> Result<Toolchain> {
-    let usable = || [Toolchain::RustupNightly, Toolchain::Distribution].into_iter().find(|t| t.is_usable());
+    let usable = || {
+        [Toolchain::RustupNightly, Toolchain::Distribution]
+            .into_iter()
+            .find(|t| t.is_usable())
+    };
     let toolchain = match usable() {
         Some(toolchain) => toolchain,
         None if install => {
@@ -103,15 +130,19 @@ fn install_compiler() -> Result<()> {
             check(update.args(["update", "-q"]))?;
         }
         let mut apt = Command::new("apt-get");
-        apt.args(["install", "-y", "-q", "--no-install-recommends"]).args(DEBIAN_PACKAGES);
-        return check(apt.env("DEBIAN_FRONTEND", "noninteractive"))
-            .context("installing Debian's packages (as root?); or use rustup's nightly with rust-src");
+        apt.args(["install", "-y", "-q", "--no-install-recommends"])
+            .args(DEBIAN_PACKAGES);
+        return check(apt.env("DEBIAN_FRONTEND", "noninteractive")).context(
+            "installing Debian's packages (as root?); or use rustup's nightly with rust-src",
+        );
     }
     if runs("rustup") {
         let mut rustup = Command::new("rustup");
         return check(rustup.args(["toolchain", "install", "nightly", "--component", "rust-src"]));
     }
-    bail!("neither apt-get nor rustup is here: install a nightly Rust with rust-src, and bpf-linker")
+    bail!(
+        "neither apt-get nor rustup is here: install a nightly Rust with rust-src, and bpf-linker"
+    )
 }
 
 fn install_linker(toolchain: Toolchain) -> Result<()> {
@@ -147,6 +178,13 @@ fn runs(program: &str) -> bool {
 }
 
 fn sysroot(rustc: &mut Command) -> Option<String> {
-    let output = rustc.args(["--print", "sysroot"]).env_remove("RUSTUP_TOOLCHAIN").output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+    let output = rustc
+        .args(["--print", "sysroot"])
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
 }

@@ -1,0 +1,263 @@
+//! Phase A: which rules the packet matches on its way, on the key alone. Nothing is counted or changed.
+
+use crate::{
+    actions,
+    maps::{BUCKETS, PORTS, RULES, SWITCHES, TABLES, TUPLES, bucket_mask, load},
+    state::{MAX_STEPS, STEP_HELD, State, Step},
+};
+use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
+use switch_abi::{
+    KEY_WORDS, MAX_ACTIONS, MAX_CHAIN, MAX_SWITCH_HOPS, MAX_TABLES, MAX_TUPLES, NO_TABLE,
+    PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, SWITCH_ACTIVE, SWITCH_HOLD,
+    SWITCH_RELAY, SwitchEntry, TableRef, hash_key, op, serial_le, visible,
+};
+
+/// [`State::end`]: the last rule has no goto.
+pub const END: u32 = 0;
+/// [`State::end`]: no rule matched in the last table.
+pub const END_MISS: u32 = 1;
+/// [`State::end`]: the packet met more rules or switches than the limit.
+pub const END_LIMIT: u32 = 2;
+/// [`State::end`]: XDP can not run what the rules ask for.
+pub const END_TC: u32 = 3;
+
+/// What a switch does with a packet on this host at a clock.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing known of it here.
+    Disabled,
+    /// No instance here and none known elsewhere.
+    None,
+    /// Tunnels it, unprocessed, to this peer slot.
+    Relay(u32),
+    /// Processes it.
+    Active,
+}
+
+/// A switch's role.
+#[inline(always)]
+pub fn role(entry: &SwitchEntry, clock: u32) -> Role {
+    let state = load(&entry.state);
+    if entry.id == 0 || clock == 0 {
+        return Role::Disabled;
+    }
+    if state == SWITCH_ACTIVE {
+        let (join, retire) = (load(&entry.join_epoch), load(&entry.retire_epoch));
+        if serial_le(join, clock) && (retire == 0 || !serial_le(retire, clock)) {
+            return Role::Active;
+        }
+    } else if state != SWITCH_RELAY {
+        return Role::None;
+    }
+    match load(&entry.relay_peer) {
+        0 => Role::None,
+        peer => Role::Relay(peer),
+    }
+}
+
+/// Walks tables and switches from `state.switch_slot` on; fills the trace and [`State::end`].
+#[inline(never)]
+pub fn classify(state: &mut State) -> u32 {
+    state.end = END_LIMIT;
+    let mut context = state as *mut State;
+    // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
+    unsafe {
+        bpf_loop(MAX_STEPS, step as *mut c_void, (&raw mut context).cast(), 0);
+    }
+    0
+}
+
+/// One table. Returns 1 to end the walk.
+unsafe extern "C" fn step(_index: u64, context: *mut *mut State) -> u64 {
+    // SAFETY: `classify` passes a valid pointer.
+    let state = unsafe { &mut **context };
+    let slot = look_up(state);
+    if slot == 0 {
+        state.end = END_MISS;
+        return 1;
+    }
+    let (Some(rule), Some(switch)) = (RULES.get(slot), SWITCHES.get(state.switch_slot)) else {
+        return 1;
+    };
+    let index = state.steps;
+    if index >= MAX_STEPS {
+        return 1;
+    }
+    state.steps = index + 1;
+    // SAFETY: the index is below MAX_STEPS; the mask tells the verifier.
+    let entry = unsafe { &mut *(&raw mut state.trace).cast::<Step>().add((index & (MAX_STEPS - 1)) as usize) };
+    entry.rule = slot;
+    entry.link = 0;
+    entry.flags = 0;
+    if state.xdp != 0 && rule.flags & RULE_XDP == 0 {
+        state.end = END_TC;
+        return 1;
+    }
+    if rule.flags & RULE_CONTROLLER_AND_OUTPUT != 0 && load(&switch.flags) & SWITCH_HOLD != 0 {
+        entry.flags = STEP_HELD;
+        state.end = END;
+        return 1;
+    }
+    let mut link = 0;
+    let count = rule.action_count as usize;
+    if count > 0 {
+        // SAFETY: the mask keeps the index within the array.
+        let last = unsafe { &*rule.actions.as_ptr().add((count - 1) & (MAX_ACTIONS - 1)) };
+        if last.op == op::OUTPUT {
+            if rule.goto_table == NO_TABLE {
+                link = inline_link(state, last.b);
+            }
+            if link == 0 {
+                state.xdp_outputs += 1;
+                if state.xdp != 0 && state.xdp_outputs > 1 {
+                    state.end = END_TC;
+                    return 1;
+                }
+            }
+        }
+    }
+    if rule.goto_table != NO_TABLE {
+        actions::on_key(state, slot);
+        state.table = rule.goto_table as u32;
+        return 0;
+    }
+    let Some(port) = PORTS.get(link) else {
+        return 1;
+    };
+    if link == 0 {
+        state.end = END;
+        return 1;
+    }
+    state.switches += 1;
+    if state.switches >= MAX_SWITCH_HOPS {
+        return 1;
+    }
+    entry.link = link;
+    actions::on_key(state, slot);
+    state.key.in_port = port.port_no;
+    state.switch_slot = port.switch_slot;
+    state.table = 0;
+    0
+}
+
+/// The other end of the link that `port` is, if the packet can go on there in this run; else 0.
+#[inline(always)]
+fn inline_link(state: &State, port: u32) -> u32 {
+    let Some(port) = PORTS.get(port) else {
+        return 0;
+    };
+    if load(&port.kind) != PORT_LINK || load(&port.flags) & PORT_DOWN != 0 {
+        return 0;
+    }
+    let link = load(&port.link);
+    let Some(other) = PORTS.get(link) else {
+        return 0;
+    };
+    // Out by the port that it came in by is a drop, not a way.
+    if state.key.in_port == port.port_no {
+        return 0;
+    }
+    match SWITCHES.get(other.switch_slot) {
+        Some(switch) if role(switch, state.clock) == Role::Active => link,
+        _ => 0,
+    }
+}
+
+/// What [`link`] needs of a chain search.
+#[repr(C)]
+struct Search {
+    key: [u64; KEY_WORDS],
+    next: u32,
+    hash: u32,
+    tuple: u32,
+    clock: u32,
+    found: u32,
+    priority: u32,
+}
+
+/// The slot of the best visible rule in `state.table`; 0: none.
+#[inline(never)]
+fn look_up(state: &State) -> u32 {
+    let Some(word) = TABLES.get(state.switch_slot * MAX_TABLES + (state.table & (MAX_TABLES - 1))) else {
+        return 0;
+    };
+    let run = TableRef::from_word(load(word));
+    let key = state.key.words();
+    let mask = bucket_mask();
+    let mut best = 0;
+    let mut priority = 0;
+    let mut search = Search {
+        key: [0; KEY_WORDS],
+        next: 0,
+        hash: 0,
+        tuple: 0,
+        clock: state.clock,
+        found: 0,
+        priority: 0,
+    };
+    let mut i = 0;
+    while i < MAX_TUPLES {
+        if i >= run.count {
+            break;
+        }
+        let Some(tuple) = TUPLES.get(run.start + i) else {
+            break;
+        };
+        if best != 0 && priority >= tuple.max_priority {
+            break;
+        }
+        let mask_words = tuple.mask.words();
+        let mut w = 0;
+        while w < KEY_WORDS {
+            search.key[w] = key[w] & mask_words[w];
+            w += 1;
+        }
+        search.tuple = tuple.id;
+        search.hash = hash_key(tuple.id, &search.key);
+        if let Some(head) = BUCKETS.get(search.hash & mask) {
+            search.next = load(head);
+            if search.next != 0 {
+                search.found = 0;
+                // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
+                unsafe {
+                    bpf_loop(MAX_CHAIN, link as *mut c_void, (&raw mut search).cast(), 0);
+                }
+                if search.found != 0 && (best == 0 || search.priority > priority) {
+                    best = search.found;
+                    priority = search.priority;
+                }
+            }
+        }
+        i += 1;
+    }
+    best
+}
+
+/// One rule of a bucket's chain. Returns 1 to end the search.
+unsafe extern "C" fn link(_index: u64, search: *mut Search) -> u64 {
+    // SAFETY: `look_up` passes a valid pointer.
+    let search = unsafe { &mut *search };
+    let slot = search.next;
+    let Some(rule) = RULES.get(slot) else {
+        return 1;
+    };
+    if slot == 0 {
+        return 1;
+    }
+    if rule.hash == search.hash && rule.tuple == search.tuple {
+        let key = rule.key.words();
+        let mut differs = 0;
+        let mut w = 0;
+        while w < KEY_WORDS {
+            differs |= key[w] ^ search.key[w];
+            w += 1;
+        }
+        if differs == 0 && visible(load(&rule.valid_from), load(&rule.valid_to), search.clock) {
+            search.found = slot;
+            search.priority = rule.priority as u32;
+            return 1;
+        }
+    }
+    search.next = load(&rule.next);
+    (search.next == 0) as u64
+}

@@ -1,0 +1,114 @@
+//! Packet-ins: the event ring.
+
+use crate::{
+    counters,
+    maps::{EVENTS, NETWORKS, PORTS, RULES, SWITCHES},
+    packet::{Packet, opaque},
+    state::{State, TAG_METADATA},
+};
+use aya_ebpf::{
+    helpers::generated::bpf_ringbuf_output,
+    macros::map,
+    maps::PerCpuArray,
+};
+use switch_abi::{
+    DropReason, EVENT_DATA_MAX, EVENT_HELD, EVENT_PACKET_IN, EventHeader,
+};
+
+/// An event being put together; too large for the stack. The ring wants sizes that are known beforehand for anything but a copy.
+#[repr(C, align(8))]
+struct Record {
+    header: EventHeader,
+    data: [u8; EVENT_DATA_MAX],
+}
+
+#[map]
+static RECORD: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
+
+/// Sends the packet to the controller: at most `max_len` bytes of it, or all where outputs are held, since the agent makes those from it.
+#[inline(never)]
+pub fn packet_in<P: Packet>(
+    packet: P,
+    state: &mut State,
+    rule_slot: u32,
+    max_len: u32,
+    reason: u32,
+) -> u32 {
+    state.done += 1;
+    let (Some(record), Some(rule), Some(network), Some(switch), Some(port)) = (
+        RECORD.get_ptr_mut(0),
+        RULES.get(rule_slot),
+        NETWORKS.get(state.network),
+        SWITCHES.get(state.switch_slot),
+        PORTS.get(state.port),
+    ) else {
+        return 0;
+    };
+    let held = max_len & HELD != 0;
+    let total = packet.length();
+    let mut length = if held { total } else { total.min(max_len) };
+    if length > EVENT_DATA_MAX as u32 {
+        length = EVENT_DATA_MAX as u32;
+    }
+    let length = opaque(length as usize) as u32;
+    if length > EVENT_DATA_MAX as u32 {
+        return 0;
+    }
+    // SAFETY: this CPU's record, which no other run uses meanwhile.
+    let record = unsafe { &mut *record };
+    record.header = EventHeader {
+        kind: EVENT_PACKET_IN,
+        table: rule.table,
+        pad: 0,
+        reason,
+        network: network.id,
+        switch: switch.id,
+        version: state.clock,
+        in_port: port.port_no,
+        rule_slot,
+        flags: if held { EVENT_HELD } else { 0 },
+        rule_id: rule.rule_id,
+        cookie: rule.cookie,
+        total_len: total,
+        data_len: length,
+    };
+    if !copy(packet, state, record, length) {
+        return counters::drop(state.port, DropReason::Malformed as u32);
+    }
+    // SAFETY: the record is longer than header and data, as checked above.
+    let result = unsafe {
+        bpf_ringbuf_output(
+            (&raw const EVENTS).cast_mut().cast(),
+            (&raw mut *record).cast(),
+            (size_of::<EventHeader>() as u32 + length) as u64,
+            0,
+        )
+    };
+    if result != 0 {
+        return counters::drop(state.port, DropReason::EventRingFull as u32);
+    }
+    0
+}
+
+/// In `max_len` of [`packet_in`] (which has no more arguments to give): the rule's outputs are held.
+pub const HELD: u32 = 1 << 31;
+
+#[inline(always)]
+fn copy<P: Packet>(packet: P, state: &State, record: &mut Record, length: u32) -> bool {
+    if length == 0 {
+        return true;
+    }
+    if state.tag == TAG_METADATA && length > 16 {
+        let Some((tpid, tci)) = packet.metadata_tag() else {
+            return false;
+        };
+        let Some(addresses) = packet.read::<12>(0) else {
+            return false;
+        };
+        let ([t0, t1], [c0, c1]) = (tpid.to_be_bytes(), tci.to_be_bytes());
+        record.data[..12].copy_from_slice(&addresses);
+        record.data[12..16].copy_from_slice(&[t0, t1, c0, c1]);
+        return packet.copy_out(12, (&raw mut record.data[16]).cast(), length - 16, EVENT_DATA_MAX as u32 - 16);
+    }
+    packet.copy_out(0, (&raw mut record.data).cast(), length, EVENT_DATA_MAX as u32)
+}

@@ -1,0 +1,109 @@
+//! Phase B: counts the rules of the trajectory and runs their actions on the packet.
+
+use crate::{
+    actions, counters, events, output,
+    maps::RULES,
+    packet::Packet,
+    state::{MAX_STEPS, STEP_HELD, State, Step},
+};
+use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
+use switch_abi::{Action, DropReason, MAX_ACTIONS, PORT_NO_FLOOD, op};
+
+/// What the callback gets.
+#[repr(C)]
+struct Run<P> {
+    packet: P,
+    state: *mut State,
+}
+
+/// Runs the whole trajectory.
+#[inline(always)]
+pub fn execute<P: Packet>(packet: P, state: &mut State) {
+    let mut run = Run { packet, state };
+    // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
+    unsafe {
+        bpf_loop(
+            MAX_STEPS * MAX_ACTIONS as u32,
+            one::<P> as *mut c_void,
+            (&raw mut run).cast(),
+            0,
+        );
+    }
+}
+
+/// One action. Returns 1 to end.
+unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
+    // SAFETY: `execute` passes valid pointers.
+    let (packet, state) = unsafe { ((*run).packet, &mut *(*run).state) };
+    let index = state.step;
+    if index >= state.steps {
+        return 1;
+    }
+    // SAFETY: the mask keeps the index within the trace.
+    let step = unsafe { *(&raw const state.trace).cast::<Step>().add((index & (MAX_STEPS - 1)) as usize) };
+    let Some(rule) = RULES.get(step.rule) else {
+        return 1;
+    };
+    let at = state.action;
+    if at == 0 {
+        counters::rule(step.rule, packet.length());
+    }
+    let count = rule.action_count as u32;
+    if at + 1 >= count {
+        state.step = index + 1;
+        state.action = 0;
+    } else {
+        state.action = at + 1;
+    }
+    if at >= count {
+        return 0;
+    }
+    // SAFETY: the mask keeps the index within the array.
+    let action = unsafe { &*rule.actions.as_ptr().add(at as usize & (MAX_ACTIONS - 1)) };
+    let held = step.flags & STEP_HELD != 0;
+    match action.op {
+        op::OUTPUT | op::IN_PORT | op::ALL | op::FLOOD if held => 0,
+        op::OUTPUT => {
+            if at + 1 == count && step.link != 0 {
+                output::cross_link(packet, state, action.b, step.link);
+            } else if action.b == state.port {
+                counters::dropped(state.port, DropReason::OutputToInPort);
+                state.done += 1;
+            } else {
+                output::emit(packet, state, action.b);
+            }
+            0
+        }
+        op::IN_PORT => {
+            let port = state.port;
+            output::emit(packet, state, port);
+            0
+        }
+        op::ALL | op::FLOOD if !P::XDP => {
+            output::flood(packet, state, if action.op == op::FLOOD { PORT_NO_FLOOD } else { 0 });
+            0
+        }
+        op::CONTROLLER if !P::XDP => {
+            let max_len = action.a as u32 | if held { events::HELD } else { 0 };
+            events::packet_in(packet, state, step.rule, max_len, action.b);
+            held as u64
+        }
+        _ => change(packet, state, action),
+    }
+}
+
+#[inline(always)]
+fn change<P: Packet>(packet: P, state: &mut State, action: &Action) -> u64 {
+    // What is pending must go out as the packet is now.
+    if state.pending.ifindex != 0 {
+        output::flush(packet, state);
+    }
+    if actions::on_packet(packet, state, action) {
+        return 0;
+    }
+    let resize = action.op == op::PUSH_VLAN || action.op == op::POP_VLAN && state.tag != 0;
+    let reason = if resize { DropReason::ResizeFailed } else { DropReason::BadSetField };
+    counters::dropped(state.port, reason);
+    state.done += 1;
+    1
+}

@@ -1,0 +1,199 @@
+//! Outputs. One is always kept pending: the packet's last output goes without a clone, and XDP makes only that.
+
+use crate::{
+    classify::{Role, role},
+    counters,
+    maps::{PEERS, PORTS, SWITCHES, load},
+    packet::Packet,
+    state::{State, TAG_NONE},
+    tunnel,
+};
+use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
+use switch_abi::{
+    DropReason, MAX_FLOOD, PEER_SELF, PORT_DOWN, PORT_LINK, PORT_LOCAL, PORT_REMOTE,
+    TUNNEL_DELIVER, TUNNEL_OPTION_LEN, TUNNEL_PROCESS,
+};
+
+/// Outputs to a port: makes the output that is pending, checks this one, and leaves it pending.
+#[inline(never)]
+pub fn emit<P: Packet>(packet: P, state: &mut State, slot: u32) -> u32 {
+    if state.pending.ifindex != 0 {
+        flush(packet, state);
+    }
+    state.done += 1;
+    let Some(port) = PORTS.get(slot) else {
+        return counters::drop(slot, DropReason::PortDown as u32);
+    };
+    if load(&port.flags) & PORT_DOWN != 0 {
+        return counters::drop(slot, DropReason::PortDown as u32);
+    }
+    match load(&port.kind) {
+        PORT_LOCAL => {
+            let (ifindex, mtu) = (load(&port.ifindex), load(&port.mtu));
+            if ifindex == 0 {
+                return counters::drop(slot, DropReason::PortDown as u32);
+            }
+            if mtu != 0 && l3_length(packet, state) > mtu && !packet.is_gso() {
+                return counters::drop(slot, DropReason::TooBig as u32);
+            }
+            state.pending.ifindex = ifindex;
+            state.pending.peer = 0;
+            state.pending.count_port = slot;
+            0
+        }
+        PORT_REMOTE => tunnel_to(packet, state, load(&port.peer), TUNNEL_DELIVER, port.id, slot, false),
+        PORT_LINK => {
+            let (Some(other), Some(_)) = (PORTS.get(load(&port.link)), SWITCHES.get(0)) else {
+                return counters::drop(slot, DropReason::PortDown as u32);
+            };
+            let role = match SWITCHES.get(other.switch_slot) {
+                Some(switch) => role(switch, state.clock),
+                None => Role::Disabled,
+            };
+            match role {
+                Role::Active => tunnel_to(packet, state, PEER_SELF, TUNNEL_PROCESS, other.id, slot, true),
+                Role::Relay(peer) => tunnel_to(packet, state, peer, TUNNEL_PROCESS, other.id, slot, true),
+                Role::None => counters::drop(slot, DropReason::NoInstance as u32),
+                Role::Disabled => counters::drop(slot, DropReason::SwitchDisabled as u32),
+            }
+        }
+        _ => counters::drop(slot, DropReason::PortDown as u32),
+    }
+}
+
+/// Makes a tunnel frame to a peer the pending output. `slot`: where a drop is counted, and with `count` the packet.
+#[inline(always)]
+pub fn tunnel_to<P: Packet>(
+    packet: P,
+    state: &mut State,
+    peer: u32,
+    kind: u8,
+    port_id: u32,
+    slot: u32,
+    count: bool,
+) -> u32 {
+    if state.hops == 0 {
+        return counters::drop(slot, DropReason::HopLimit as u32);
+    }
+    let Some(entry) = PEERS.get(peer) else {
+        return counters::drop(slot, DropReason::NoPath as u32);
+    };
+    let variant = load(&entry.current) & 1;
+    let header = if variant == 0 { &entry.variants[0] } else { &entry.variants[1] };
+    let (ifindex, mtu) = (header.ifindex, header.mtu);
+    if peer == 0 || ifindex == 0 {
+        return counters::drop(slot, DropReason::NoPath as u32);
+    }
+    let length = packet.length() + header.len - 14 + TUNNEL_OPTION_LEN as u32;
+    if mtu != 0 && length > mtu && !packet.is_gso() {
+        return counters::drop(slot, DropReason::TooBig as u32);
+    }
+    state.pending.ifindex = ifindex;
+    state.pending.peer = peer;
+    state.pending.kind = kind as u32;
+    state.pending.port_id = port_id;
+    state.pending.variant = variant;
+    state.pending.count_port = if count { slot } else { 0 };
+    0
+}
+
+/// The packet goes on in the switch at the link's other end, in this run.
+#[inline(always)]
+pub fn cross_link<P: Packet>(packet: P, state: &mut State, from: u32, to: u32) {
+    let length = packet.length();
+    counters::tx(from, length);
+    counters::rx(to, length);
+    state.port = to;
+    if let Some(port) = PORTS.get(to) {
+        state.switch_slot = port.switch_slot;
+    }
+}
+
+/// Outputs to all ports of the switch but the ingress port and those with a flag of `skip`.
+#[inline(always)]
+pub fn flood<P: Packet>(packet: P, state: &mut State, skip: u32) {
+    let Some(switch) = SWITCHES.get(state.switch_slot) else {
+        return;
+    };
+    state.flood_next = load(&switch.first_port);
+    state.flood_skip = skip;
+    // A flood to nowhere is not a rule that drops.
+    state.done += 1;
+    let mut run = (packet, state as *mut State);
+    // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
+    unsafe {
+        bpf_loop(MAX_FLOOD, flood_one::<P> as *mut c_void, (&raw mut run).cast(), 0);
+    }
+}
+
+unsafe extern "C" fn flood_one<P: Packet>(_index: u64, run: *mut (P, *mut State)) -> u64 {
+    // SAFETY: `flood` passes valid pointers.
+    let (packet, state) = unsafe { ((*run).0, &mut *(*run).1) };
+    let slot = state.flood_next;
+    let Some(port) = PORTS.get(slot) else {
+        return 1;
+    };
+    if slot == 0 {
+        return 1;
+    }
+    if slot != state.port && load(&port.flags) & state.flood_skip == 0 {
+        emit(packet, state, slot);
+    }
+    state.flood_next = load(&port.next);
+    0
+}
+
+/// Sends a copy of the packet to the pending output.
+#[inline(never)]
+pub fn flush<P: Packet>(packet: P, state: &mut State) -> u32 {
+    let port = state.pending.count_port;
+    let length = packet.length();
+    let sent = if state.pending.peer == 0 {
+        packet.clone_to(state.pending.ifindex)
+    } else {
+        let Some(outer) = tunnel::build(packet, state) else {
+            state.pending.ifindex = 0;
+            return counters::drop(port, DropReason::ResizeFailed as u32);
+        };
+        let ok = packet.encapsulate(state, outer) && packet.clone_to(state.pending.ifindex);
+        packet.decapsulate(state, outer) && ok
+    };
+    state.pending.ifindex = 0;
+    if !sent {
+        return counters::drop(port, DropReason::RedirectFailed as u32);
+    }
+    if port != 0 {
+        counters::tx(port, length);
+    }
+    0
+}
+
+/// Sends the packet itself to the pending output; the verdict.
+#[inline(never)]
+pub fn finish<P: Packet>(packet: P, state: &mut State) -> i32 {
+    if state.pending.ifindex == 0 {
+        return P::DROP;
+    }
+    let port = state.pending.count_port;
+    let length = packet.length();
+    if state.pending.peer != 0 {
+        let sent = match tunnel::build(packet, state) {
+            Some(outer) => packet.encapsulate(state, outer),
+            None => false,
+        };
+        if !sent {
+            counters::dropped(port, DropReason::ResizeFailed);
+            return P::DROP;
+        }
+    }
+    if port != 0 {
+        counters::tx(port, length);
+    }
+    packet.redirect(state.pending.ifindex)
+}
+
+/// Length of the L3 packet: what MTUs measure.
+#[inline(always)]
+fn l3_length<P: Packet>(packet: P, state: &State) -> u32 {
+    packet.length() - 14 - if state.tag == TAG_NONE { 0 } else { 4 }
+}

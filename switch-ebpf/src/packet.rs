@@ -1,0 +1,58 @@
+//! What the pipeline needs of a packet, so that one pipeline serves XDP and TC.
+
+/// A frame, as the kernel hands it to a program. Offsets count from the start of the Ethernet header; a VLAN tag in
+/// the socket buffer's metadata is not among the bytes.
+pub trait Packet: Copy {
+    /// Whether this is XDP: one output, no events.
+    const XDP: bool;
+    /// Verdict: drop.
+    const DROP: i32;
+    /// Verdict: to the next program, or the device's own stack.
+    const PASS: i32;
+
+    /// The frame's length, with a tag in the metadata.
+    fn length(self) -> u32;
+    /// Whether the frame is to be segmented later, so that its length is no measure against an MTU.
+    fn is_gso(self) -> bool;
+    /// The bytes at an offset (below 2048), if the frame is long enough.
+    fn read<const N: usize>(self, offset: u32) -> Option<[u8; N]>;
+    /// Copies `length` bytes (1 to `room`, which must be a constant) from an offset to memory.
+    fn copy_out(self, offset: u32, to: *mut u8, length: u32, room: u32) -> bool;
+    /// Overwrites bytes at an offset (below 2048).
+    fn write<const N: usize>(self, offset: u32, bytes: [u8; N]) -> bool;
+    /// The VLAN tag in the metadata: TPID and TCI, host byte order.
+    fn metadata_tag(self) -> Option<(u16, u16)>;
+
+    /// Adjusts the IPv4 header checksum at `offset` by the difference (see [`crate::checksum`]) of the covered bytes.
+    fn fix_l3(self, offset: u32, diff: u32);
+    /// Adjusts an L4 checksum at `offset`. `pseudo`: the bytes are in the pseudo-header. `udp`: zero means none.
+    fn fix_l4(self, offset: u32, diff: u32, pseudo: bool, udp: bool);
+    /// Says that bytes changed that no checksum in the packet makes up for.
+    fn fix_whole(self, diff: u32);
+
+    /// Inserts a tag in front of the present outer one.
+    fn push_tag(self, state: &mut crate::state::State, tpid: u16, tci: u16) -> bool;
+    /// Removes the outer tag.
+    fn pop_tag(self, state: &mut crate::state::State) -> bool;
+    /// Sets the outer tag's TCI.
+    fn set_tag(self, state: &crate::state::State, tci: u16) -> bool;
+
+    /// Puts `state.prefix` (outer headers of `outer` bytes and, for TC, the inner Ethernet header) in front.
+    fn encapsulate(self, state: &mut crate::state::State, outer: u32) -> bool;
+    /// Strips `outer` bytes off the front; the inner frame's outer tag may go to the metadata.
+    fn decapsulate(self, state: &mut crate::state::State, outer: u32) -> bool;
+
+    /// Sends a copy of the frame. False: refused, or this is XDP.
+    fn clone_to(self, ifindex: u32) -> bool;
+    /// Sends the frame itself; the verdict.
+    fn redirect(self, ifindex: u32) -> i32;
+}
+
+/// Hides a value from the optimizer, which would otherwise compute an address twice in ways that the verifier can not match.
+#[inline(always)]
+pub fn opaque(mut value: usize) -> usize {
+    // An instruction, if an idle one: without any, two line records would fall on one instruction, which the kernel refuses.
+    // SAFETY: moves a register to itself.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
+    value
+}

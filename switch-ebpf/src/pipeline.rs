@@ -1,0 +1,176 @@
+//! From a frame at a port or on the underlay to its verdict.
+
+use crate::{
+    classify::{self, END, END_LIMIT, END_MISS, END_TC, Role},
+    counters, execute,
+    maps::{DEVICES, NETWORKS, PORTS, SWITCHES, TUNNEL_PORTS, load},
+    output,
+    packet::Packet,
+    parse,
+    state::State,
+    tunnel,
+};
+use switch_abi::{
+    DEVICE_UNDERLAY, DropReason, PORT_LOCAL, PORT_REMOTE, PortEntry, TUNNEL_DELIVER,
+    TUNNEL_PROCESS, TunnelPortKey,
+};
+
+/// Why the pipeline ends without a redirect.
+pub enum Stop {
+    /// Not for LIME, or (XDP) for the TC program on the same device.
+    Pass,
+    /// Dropped, to be counted at this port slot.
+    Drop(u32, DropReason),
+}
+
+/// A frame that came in by a switch port.
+#[inline(always)]
+pub fn from_port<P: Packet>(packet: P, ifindex: u32) -> Result<i32, Stop> {
+    let slot = match DEVICES.get(ifindex) {
+        Some(word) => load(word),
+        None => 0,
+    };
+    if slot == 0 || slot == DEVICE_UNDERLAY {
+        return if P::XDP { Err(Stop::Pass) } else { Err(Stop::Drop(0, DropReason::NotAPort)) };
+    }
+    let Some(state) = State::fresh(P::XDP) else {
+        return Err(Stop::Pass);
+    };
+    process(packet, state, slot)
+}
+
+/// A frame that came in by an underlay device, or by the recirculation device.
+#[inline(always)]
+pub fn from_underlay<P: Packet>(packet: P) -> Result<i32, Stop> {
+    let Some(state) = State::fresh(P::XDP) else {
+        return Err(Stop::Pass);
+    };
+    match tunnel::examine(packet, state) {
+        tunnel::FRAME => {}
+        tunnel::BAD_OPTION => return Err(Stop::Drop(0, DropReason::BadTunnelOption)),
+        tunnel::UNKNOWN_PEER => return Err(Stop::Drop(0, DropReason::UnknownPeer)),
+        _ => return Err(Stop::Pass),
+    }
+    let arrival = state.arrival;
+    tunnel::obey(arrival.network, arrival.clock).map_err(|reason| Stop::Drop(0, reason))?;
+    let key = TunnelPortKey { network: arrival.network, port: arrival.port };
+    let Some(slot) = TUNNEL_PORTS.get_ptr(&key) else {
+        return Err(Stop::Drop(0, DropReason::UnknownPort));
+    };
+    // SAFETY: an element of a preallocated hash map stays readable; the word is stored whole.
+    let slot = unsafe { core::ptr::read_volatile(slot) };
+    let Some(port) = PORTS.get(slot) else {
+        return Err(Stop::Drop(0, DropReason::UnknownPort));
+    };
+    if arrival.hops == 0 {
+        return Err(Stop::Drop(slot, DropReason::HopLimit));
+    }
+    state.hops = arrival.hops - 1;
+    state.source_port = arrival.source_port;
+    state.base = arrival.outer;
+    state.network = arrival.network;
+    const DELIVER: u32 = TUNNEL_DELIVER as u32;
+    const PROCESS: u32 = TUNNEL_PROCESS as u32;
+    match arrival.kind {
+        DELIVER => deliver(packet, state, slot, port),
+        PROCESS => process(packet, state, slot),
+        _ => Err(Stop::Drop(0, DropReason::BadTunnelOption)),
+    }
+}
+
+/// A frame that was processed elsewhere: out by the port, or on to where the port is now, with the same tag.
+#[inline(always)]
+fn deliver<P: Packet>(
+    packet: P,
+    state: &mut State,
+    slot: u32,
+    port: &PortEntry,
+) -> Result<i32, Stop> {
+    let kind = load(&port.kind);
+    if kind != PORT_LOCAL && kind != PORT_REMOTE {
+        return Err(Stop::Drop(slot, DropReason::PortDown));
+    }
+    state.clock = state.arrival.clock;
+    state.port = slot;
+    if !packet.decapsulate(state, state.base) {
+        return Err(Stop::Drop(slot, DropReason::ResizeFailed));
+    }
+    state.tag = match packet.read::<2>(12) {
+        Some([0x81, 0x00] | [0x88, 0xa8]) if state.tag == crate::state::TAG_NONE => {
+            crate::state::TAG_INLINE
+        }
+        _ => state.tag,
+    };
+    output::emit(packet, state, slot);
+    Ok(output::finish(packet, state))
+}
+
+/// A frame to process as come in by port `slot`.
+#[inline(always)]
+fn process<P: Packet>(packet: P, state: &mut State, slot: u32) -> Result<i32, Stop> {
+    let Some(port) = PORTS.get(slot) else {
+        return Err(Stop::Drop(0, DropReason::UnknownPort));
+    };
+    state.port = slot;
+    state.network = port.network;
+    state.switch_slot = port.switch_slot;
+    let (Some(network), Some(switch)) = (NETWORKS.get(port.network), SWITCHES.get(port.switch_slot))
+    else {
+        return Err(Stop::Drop(slot, DropReason::SwitchDisabled));
+    };
+    // Once: every table and every switch on this host sees the same version (consistency rule 1).
+    state.clock = load(&network.clock);
+    let role = classify::role(switch, state.clock);
+    match role {
+        Role::Disabled => return Err(Stop::Drop(slot, DropReason::SwitchDisabled)),
+        Role::None => return Err(Stop::Drop(slot, DropReason::NoInstance)),
+        _ => {}
+    }
+    if parse::parse(packet, state, port.port_no) == 0 {
+        return Err(Stop::Drop(slot, DropReason::Malformed));
+    }
+    if let Role::Relay(peer) = role {
+        strip(packet, state, slot)?;
+        output::tunnel_to(packet, state, peer, TUNNEL_PROCESS, port.id, slot, false);
+        return Ok(output::finish(packet, state));
+    }
+    classify::classify(state);
+    if P::XDP && state.end == END_TC {
+        return Err(Stop::Pass);
+    }
+    strip(packet, state, slot)?;
+    counters::rx(slot, packet.length());
+    execute::execute(packet, state);
+    let reason = match state.end {
+        END_MISS => Some(DropReason::TableMiss),
+        END_LIMIT => Some(DropReason::HopLimit),
+        END if state.done == 0 => Some(DropReason::RuleDrop),
+        _ => None,
+    };
+    if let Some(reason) = reason {
+        // Not if an action stopped the packet before it came that far.
+        if state.step >= state.steps {
+            counters::dropped(state.port, reason);
+        }
+    }
+    Ok(output::finish(packet, state))
+}
+
+/// Takes the outer headers off a frame that came by tunnel.
+#[inline(always)]
+fn strip<P: Packet>(packet: P, state: &mut State, slot: u32) -> Result<(), Stop> {
+    let base = state.base;
+    if base == 0 {
+        return Ok(());
+    }
+    let tag = state.tag;
+    if !packet.decapsulate(state, base) {
+        return Err(Stop::Drop(slot, DropReason::ResizeFailed));
+    }
+    // A tag that went to the metadata is no longer among the bytes.
+    let moved = if tag != state.tag { base + 4 } else { base };
+    state.l3 -= moved;
+    state.l4 -= if state.l4 != 0 { moved } else { 0 };
+    state.base = 0;
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! What one run of the pipeline knows about its packet. Too large for the stack (512 bytes), so each CPU has one
+//! in a map. Programs at XDP and TC ingress run to completion on their CPU, so two runs never share it.
+
+use aya_ebpf::{macros::map, maps::PerCpuArray};
+use switch_abi::FlowKey;
+
+/// Rules that a packet may match on its way through tables and switches of this host.
+pub const MAX_STEPS: u32 = 256;
+/// Room for outer headers (62), Geneve and option (28), and the inner Ethernet header with a tag (18).
+pub const PREFIX_MAX: usize = 112;
+
+/// [`State::tag`]: no VLAN tag.
+pub const TAG_NONE: u32 = 0;
+/// [`State::tag`]: the outer tag is in the packet's bytes.
+pub const TAG_INLINE: u32 = 1;
+/// [`State::tag`]: the outer tag is in the socket buffer's metadata.
+pub const TAG_METADATA: u32 = 2;
+
+/// [`Step::flags`]: a held packet-in ends the packet's way here.
+pub const STEP_HELD: u32 = 1;
+
+/// One rule of the packet's trajectory.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Step {
+    /// Rule slot.
+    pub rule: u32,
+    /// The rule's last action outputs into a link whose other end, this port slot, is where the next step happens; 0: none.
+    pub link: u32,
+    /// [`STEP_HELD`].
+    pub flags: u32,
+    pub pad: u32,
+}
+
+/// An output that was decided and not made yet: the last one of a packet needs no clone.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Pending {
+    /// Device to send by; 0: nothing is pending.
+    pub ifindex: u32,
+    /// Port to count it at; 0: at none.
+    pub count_port: u32,
+    /// Peer slot to tunnel to; 0: not tunnelled.
+    pub peer: u32,
+    /// [`switch_abi::TUNNEL_DELIVER`] or [`switch_abi::TUNNEL_PROCESS`].
+    pub kind: u32,
+    /// [`switch_abi::TunnelOption::port`].
+    pub port_id: u32,
+    /// [`switch_abi::PeerHeader`] variant.
+    pub variant: u32,
+}
+
+/// See the module.
+#[repr(C, align(8))]
+pub struct State {
+    /// The packet's key; set-fields along the trajectory are applied to it.
+    pub key: FlowKey,
+    /// Outer headers and inner Ethernet header, while they are being built.
+    pub prefix: [u8; PREFIX_MAX],
+    /// Network slot.
+    pub network: u32,
+    /// The version that the packet is processed at.
+    pub clock: u32,
+    /// Ingress port slot, of the switch that the packet is in.
+    pub port: u32,
+    /// Switch slot that the packet is in.
+    pub switch_slot: u32,
+    /// Table to look up next.
+    pub table: u32,
+    /// Tunnel hops left.
+    pub hops: u32,
+    /// Switches entered.
+    pub switches: u32,
+    /// 1: the program is an XDP program.
+    pub xdp: u32,
+    /// Outputs that XDP would have to make.
+    pub xdp_outputs: u32,
+    /// How classification ended: [`crate::classify`].
+    pub end: u32,
+    /// Bytes in front of the tenant's frame: outer headers not stripped yet.
+    pub base: u32,
+    /// Offset of the L3 header.
+    pub l3: u32,
+    /// Offset of the L4 header; 0: none, or not complete.
+    pub l4: u32,
+    /// EtherType, host byte order, of the L3 header that was found complete; 0: none.
+    pub l3_type: u32,
+    /// IP protocol.
+    pub proto: u32,
+    /// [`FlowKey::frag`] of the packet.
+    pub frag: u32,
+    /// [`TAG_NONE`] ...
+    pub tag: u32,
+    /// UDP source port for tunnel frames; 0: from the key.
+    pub source_port: u32,
+    /// Step being executed.
+    pub step: u32,
+    /// Action being executed.
+    pub action: u32,
+    /// Outputs, events and drops so far: a packet without any was dropped by its rules.
+    pub done: u32,
+    /// Next port of a flood.
+    pub flood_next: u32,
+    /// Ports with one of these flags are left out of the flood.
+    pub flood_skip: u32,
+    pub pad: u32,
+    /// The output not made yet.
+    pub pending: Pending,
+    /// The tunnel frame that the packet came in.
+    pub arrival: crate::tunnel::Arrival,
+    /// Rules in the trace.
+    pub steps: u32,
+    pub pad2: u32,
+    /// The packet's trajectory.
+    pub trace: [Step; MAX_STEPS as usize],
+}
+
+#[map]
+static STATE: PerCpuArray<State> = PerCpuArray::with_max_entries(1, 0);
+
+impl State {
+    /// This CPU's state, made ready for a new packet.
+    #[inline(always)]
+    pub fn fresh(xdp: bool) -> Option<&'static mut Self> {
+        let state = STATE.get_ptr_mut(0)?;
+        // SAFETY: an array's element is always there, and no other run uses it meanwhile (see the module).
+        let state = unsafe { &mut *state };
+        state.xdp = xdp as u32;
+        state.xdp_outputs = 0;
+        state.hops = switch_abi::TUNNEL_HOPS as u32;
+        state.switches = 0;
+        state.table = 0;
+        state.steps = 0;
+        state.base = 0;
+        state.source_port = 0;
+        state.step = 0;
+        state.action = 0;
+        state.done = 0;
+        state.network = 0;
+        state.pending.ifindex = 0;
+        state.l3 = 0;
+        state.l4 = 0;
+        state.tag = TAG_NONE;
+        Some(state)
+    }
+}

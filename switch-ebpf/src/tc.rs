@@ -1,0 +1,299 @@
+//! [`Packet`] over TC: a socket buffer, with partial checksums, segmentation offload and a tag in its metadata.
+
+use crate::{
+    packet::{Packet, opaque},
+    parse::{ETH_IPV4, ETH_IPV6, ETH_QINQ, ETH_VLAN},
+    state::{State, TAG_INLINE, TAG_METADATA, TAG_NONE},
+    tunnel::{STRIP_IPV4, STRIP_IPV6},
+};
+use aya_ebpf::{
+    bindings::{
+        __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC,
+    },
+    helpers::generated::{
+        bpf_clone_redirect, bpf_csum_update, bpf_l3_csum_replace, bpf_l4_csum_replace,
+        bpf_redirect, bpf_skb_adjust_room, bpf_skb_load_bytes, bpf_skb_store_bytes,
+        bpf_skb_vlan_pop, bpf_skb_vlan_push,
+    },
+};
+
+// <linux/bpf.h>, flags of bpf_skb_adjust_room.
+const FIXED_GSO: u64 = 1 << 0;
+const ENCAP_L3_IPV4: u64 = 1 << 1;
+const ENCAP_L3_IPV6: u64 = 1 << 2;
+const ENCAP_L4_UDP: u64 = 1 << 4;
+const ENCAP_L2_ETH: u64 = 1 << 6;
+const DECAP_L3_IPV4: u64 = 1 << 7;
+const DECAP_L3_IPV6: u64 = 1 << 8;
+const ENCAP_L2_SHIFT: u64 = 56;
+const ADJ_ROOM_MAC: u32 = 1;
+
+/// A frame at TC ingress.
+#[derive(Clone, Copy)]
+pub struct Tc(pub *mut __sk_buff);
+
+impl Tc {
+    /// `skb->protocol`, which may lag behind the bytes after the pipeline's own changes.
+    #[inline(always)]
+    fn protocol(self) -> u16 {
+        // SAFETY: the context is valid for the program's run.
+        u16::from_be(unsafe { (*self.0).protocol } as u16)
+    }
+
+    #[inline(always)]
+    fn has_metadata_tag(self) -> bool {
+        // SAFETY: the context is valid for the program's run.
+        unsafe { (*self.0).vlan_present != 0 }
+    }
+
+    #[inline(always)]
+    fn vlan_push(self, tpid: u16, tci: u16) -> bool {
+        // SAFETY: the context is valid for the program's run.
+        unsafe { bpf_skb_vlan_push(self.0, tpid.to_be(), tci) == 0 }
+    }
+
+    #[inline(always)]
+    fn vlan_pop(self) -> bool {
+        // SAFETY: the context is valid for the program's run.
+        unsafe { bpf_skb_vlan_pop(self.0) == 0 }
+    }
+
+    #[inline(always)]
+    fn resize(self, by: i32, flags: u64) -> bool {
+        // SAFETY: the context is valid for the program's run.
+        unsafe { bpf_skb_adjust_room(self.0, by, ADJ_ROOM_MAC, flags) == 0 }
+    }
+
+    /// Makes `skb->protocol` IPv4, which resizing asks for. Popping a tag takes the protocol from the bytes; so an
+    /// EtherType is written there (the caller overwrites it later), and two tags are pushed and popped: one would
+    /// only be in the metadata. Only for frames that are not IP, like ARP.
+    #[inline(always)]
+    fn pretend_ip(self) -> bool {
+        self.write(12, ETH_IPV4.to_be_bytes())
+            && self.vlan_push(ETH_VLAN, 1)
+            && self.vlan_push(ETH_VLAN, 1)
+            && self.vlan_pop()
+            && self.vlan_pop()
+            && self.protocol() == ETH_IPV4
+    }
+
+    #[inline(always)]
+    fn store_prefix(self, state: &mut State, length: u32) -> bool {
+        // One check at a time: merged into one by the optimizer, the verifier could not follow.
+        if length > crate::state::PREFIX_MAX as u32 {
+            return false;
+        }
+        let length = opaque(length as usize) as u32;
+        if length == 0 {
+            return false;
+        }
+        // SAFETY: `length` is within the prefix, as just checked.
+        unsafe { bpf_skb_store_bytes(self.0, 0, state.prefix.as_mut_ptr().cast(), length, 0) == 0 }
+    }
+}
+
+impl Packet for Tc {
+    const XDP: bool = false;
+    const DROP: i32 = TC_ACT_SHOT;
+    const PASS: i32 = TC_ACT_UNSPEC;
+
+    #[inline(always)]
+    fn length(self) -> u32 {
+        // SAFETY: the context is valid for the program's run.
+        unsafe { (*self.0).len + if (*self.0).vlan_present != 0 { 4 } else { 0 } }
+    }
+
+    #[inline(always)]
+    fn is_gso(self) -> bool {
+        // SAFETY: the context is valid for the program's run.
+        unsafe { (*self.0).gso_size != 0 }
+    }
+
+    #[inline(always)]
+    fn read<const N: usize>(self, offset: u32) -> Option<[u8; N]> {
+        let offset = offset & 0x7ff;
+        // SAFETY: the context is valid for the program's run; bounds are checked before the read.
+        unsafe {
+            let (data, end) = ((*self.0).data as usize, (*self.0).data_end as usize);
+            let at = opaque(data + offset as usize);
+            if at + N <= end {
+                return Some(core::ptr::read_unaligned(at as *const [u8; N]));
+            }
+            // Not in the linear part.
+            let mut bytes = [0; N];
+            (bpf_skb_load_bytes(self.0.cast(), offset, bytes.as_mut_ptr().cast(), N as u32) == 0)
+                .then_some(bytes)
+        }
+    }
+
+    #[inline(always)]
+    fn copy_out(self, offset: u32, to: *mut u8, length: u32, room: u32) -> bool {
+        // One check at a time: merged into one by the optimizer, the verifier could not follow.
+        if length > room {
+            return false;
+        }
+        let length = opaque(length as usize) as u32;
+        if length == 0 {
+            return false;
+        }
+        // SAFETY: the caller has that much room.
+        unsafe { bpf_skb_load_bytes(self.0.cast(), offset, to.cast(), length) == 0 }
+    }
+
+    #[inline(always)]
+    fn write<const N: usize>(self, offset: u32, bytes: [u8; N]) -> bool {
+        // SAFETY: the buffer has N bytes. The helper makes a shared buffer writable first.
+        unsafe {
+            bpf_skb_store_bytes(self.0, offset & 0x7ff, bytes.as_ptr().cast(), N as u32, 0) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn metadata_tag(self) -> Option<(u16, u16)> {
+        // SAFETY: the context is valid for the program's run.
+        unsafe {
+            self.has_metadata_tag()
+                .then(|| (u16::from_be((*self.0).vlan_proto as u16), (*self.0).vlan_tci as u16))
+        }
+    }
+
+    #[inline(always)]
+    fn fix_l3(self, offset: u32, diff: u32) {
+        // SAFETY: the context is valid for the program's run. Size 0: `to` is a difference.
+        unsafe { bpf_l3_csum_replace(self.0, offset & 0x7ff, 0, diff as u64, 0) };
+    }
+
+    #[inline(always)]
+    fn fix_l4(self, offset: u32, diff: u32, pseudo: bool, udp: bool) {
+        let flags = if pseudo { BPF_F_PSEUDO_HDR as u64 } else { 0 }
+            | if udp { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
+        // SAFETY: as in `fix_l3`. It does the right thing for partial checksums.
+        unsafe { bpf_l4_csum_replace(self.0, offset & 0x7ff, 0, diff as u64, flags) };
+    }
+
+    #[inline(always)]
+    fn fix_whole(self, diff: u32) {
+        // SAFETY: the context is valid for the program's run. Does nothing unless the device summed the whole frame.
+        unsafe { bpf_csum_update(self.0, diff) };
+    }
+
+    #[inline(always)]
+    fn push_tag(self, state: &mut State, tpid: u16, tci: u16) -> bool {
+        if !self.vlan_push(tpid, tci) {
+            return false;
+        }
+        if state.tag == TAG_METADATA {
+            // The kernel moved the tag that was in the metadata into the bytes.
+            state.l3 += 4;
+            state.l4 += if state.l4 != 0 { 4 } else { 0 };
+        }
+        state.tag = TAG_METADATA;
+        true
+    }
+
+    #[inline(always)]
+    fn pop_tag(self, state: &mut State) -> bool {
+        // SAFETY: the context is valid for the program's run.
+        let before = unsafe { (*self.0).len };
+        if !self.vlan_pop() {
+            return false;
+        }
+        // SAFETY: the context is valid for the program's run.
+        let removed = before - unsafe { (*self.0).len };
+        if state.tag == TAG_INLINE && removed == 0 {
+            return false;
+        }
+        state.l3 -= removed;
+        state.l4 -= if state.l4 != 0 { removed } else { 0 };
+        state.tag = if self.has_metadata_tag() {
+            TAG_METADATA
+        } else {
+            match self.read::<2>(12).map(u16::from_be_bytes) {
+                Some(ETH_VLAN | ETH_QINQ) => TAG_INLINE,
+                _ => TAG_NONE,
+            }
+        };
+        true
+    }
+
+    #[inline(always)]
+    fn set_tag(self, state: &State, tci: u16) -> bool {
+        if state.tag == TAG_INLINE {
+            return self.write(14, tci.to_be_bytes());
+        }
+        match self.metadata_tag() {
+            Some((tpid, _)) => self.vlan_pop() && self.vlan_push(tpid, tci),
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    fn encapsulate(self, state: &mut State, outer: u32) -> bool {
+        let mut grow = outer;
+        if self.has_metadata_tag() {
+            let protocol = self.protocol();
+            // Removing it would pull the next one out of the bytes.
+            if protocol == ETH_VLAN || protocol == ETH_QINQ || !self.vlan_pop() {
+                return false;
+            }
+            grow += 4;
+        }
+        let protocol = self.protocol();
+        if protocol != ETH_IPV4 && protocol != ETH_IPV6 && !self.pretend_ip() {
+            return false;
+        }
+        let l3 = if outer == STRIP_IPV4 { ENCAP_L3_IPV4 } else { ENCAP_L3_IPV6 };
+        let inner = (grow - outer + 14) as u64;
+        let flags = FIXED_GSO | l3 | ENCAP_L4_UDP | ENCAP_L2_ETH | inner << ENCAP_L2_SHIFT;
+        // Refused for a buffer that was in a tunnel before: its inner offsets are still right (they count from the
+        // buffer's start, and the payload has not moved), so that it only needs the room.
+        if !self.resize(grow as i32, flags) && !self.resize(grow as i32, FIXED_GSO) {
+            return false;
+        }
+        self.store_prefix(state, grow + 14)
+    }
+
+    #[inline(always)]
+    fn decapsulate(self, state: &mut State, outer: u32) -> bool {
+        let Some(mut ethernet) = self.read::<14>(outer) else {
+            return false;
+        };
+        let (mut tpid, mut tci) = (0, 0);
+        let mut shrink = outer;
+        let mut inner = u16::from_be_bytes([ethernet[12], ethernet[13]]);
+        if inner == ETH_VLAN || inner == ETH_QINQ {
+            if let Some([c0, c1, t0, t1]) = self.read::<4>(outer + 14) {
+                (tpid, tci) = (inner, u16::from_be_bytes([c0, c1]));
+                shrink += 4;
+                inner = u16::from_be_bytes([t0, t1]);
+                (ethernet[12], ethernet[13]) = (t0, t1);
+            }
+        }
+        let l3 = if inner == ETH_IPV6 { DECAP_L3_IPV6 } else { DECAP_L3_IPV4 };
+        if !self.resize(-(shrink as i32), FIXED_GSO | l3) || !self.write(0, ethernet) {
+            return false;
+        }
+        if tpid != 0 {
+            if !self.vlan_push(tpid, tci) {
+                return false;
+            }
+            state.tag = TAG_METADATA;
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn clone_to(self, ifindex: u32) -> bool {
+        // SAFETY: the context is valid for the program's run.
+        unsafe { bpf_clone_redirect(self.0, ifindex, 0) == 0 }
+    }
+
+    #[inline(always)]
+    fn redirect(self, ifindex: u32) -> i32 {
+        // SAFETY: plain helper call.
+        unsafe { bpf_redirect(ifindex, 0) as i32 }
+    }
+}
+
+/// The longer of the two outer headers; for reference in checks.
+const _: () = assert!(STRIP_IPV6 as usize + 18 + 4 <= crate::state::PREFIX_MAX + 4);
