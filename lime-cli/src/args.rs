@@ -21,6 +21,9 @@ Exit codes:
   5  the coordinator or a host cannot be reached, or does not answer
   6  a migration was rolled back or failed";
 
+/// Heading of the options that all commands have.
+const GLOBAL: &str = "Options of all commands";
+
 /// Runs virtual networks and moves them live between hosts.
 #[derive(Debug, Parser)]
 #[command(name = "lime", version, after_help = AFTER_HELP, propagate_version = true)]
@@ -38,18 +41,20 @@ pub struct Global {
     #[arg(
         long,
         global = true,
+        help_heading = GLOBAL,
         value_name = "URL",
         env = "LIME_COORDINATOR",
         default_value = "http://127.0.0.1:6640"
     )]
     pub coordinator: String,
     /// Print JSON: one value, or one per line where there is no end
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
     /// Seconds to wait for an answer; migrations take as long as they take
     #[arg(
         long,
         global = true,
+        help_heading = GLOBAL,
         value_name = "SECONDS",
         default_value_t = 60,
         value_parser = clap::value_parser!(u32).range(1..)

@@ -1,4 +1,8 @@
 //! The real `lime` binary against a mock of the coordinator: what it prints, what it asks for, and its exit codes.
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests panic like the tests themselves"
+)]
 
 mod mock;
 

@@ -38,8 +38,8 @@ pub const NAME_MAX: usize = 63;
 /// Why a name is refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NameError {
-    /// Nothing there.
-    #[error("a {what} name is missing: {expected}")]
+    /// A part is missing, or all of it.
+    #[error("not a {what} name: {expected}")]
     Missing {
         /// Network, switch or port.
         what: &'static str,

@@ -18,7 +18,10 @@ pub enum Command {
     ///
     /// A rule takes the place of one of the same table, priority and match. However many there are, and on however many hosts the
     /// switch runs: every packet meets either all of the changes or none.
-    #[command(after_help = ADD_HELP)]
+    #[command(
+        after_help = ADD_HELP,
+        override_usage = "lime rule add [OPTIONS] <NET/SWITCH> <FLOW>...\n       lime rule add [OPTIONS] <NET/SWITCH> --file <FILE>"
+    )]
     Add {
         #[arg(value_name = "NET/SWITCH")]
         switch: SwitchName,
@@ -26,6 +29,9 @@ pub enum Command {
         flows: AddFlows,
     },
     /// Delete rules, all at once
+    #[command(
+        override_usage = "lime rule del [OPTIONS] <NET/SWITCH> <FILTER>...\n       lime rule del [OPTIONS] <NET/SWITCH> --file <FILE>\n       lime rule del [OPTIONS] <NET/SWITCH> --all"
+    )]
     Del {
         #[arg(value_name = "NET/SWITCH")]
         switch: SwitchName,

@@ -255,11 +255,15 @@ fn nearest(name: &str, candidates: impl Iterator<Item = &'static str>) -> Option
     if name.len() > 32 {
         return None;
     }
+    // Few mistakes first; of two that are as near, the one that begins alike.
     candidates
-        .map(|c| (strsim::jaro_winkler(&name.to_ascii_lowercase(), c), c))
-        .filter(|&(likeness, _)| likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, c)| c)
+        .map(|c| {
+            let likeness = strsim::jaro_winkler(name, c);
+            (strsim::osa_distance(name, c), likeness, c)
+        })
+        .filter(|&(mistakes, _, c)| mistakes <= 1 + c.len() / 4)
+        .min_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)))
+        .map(|(.., c)| c)
 }
 
 /// Whether this is a key or field of flows.

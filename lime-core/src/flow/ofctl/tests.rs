@@ -200,6 +200,18 @@ fn errors_say_where_and_how_to_mend() {
             "column 18: priority is not supported: fields and keys come before actions=, which is last",
         ),
         (
+            "tpc,actions=drop",
+            "column 1: unknown field \"tpc\"; did you mean \"tcp\"?",
+        ),
+        (
+            "prioriy=1,actions=drop",
+            "column 1: unknown field \"prioriy\"; did you mean \"priority\"?",
+        ),
+        (
+            "nwsrc=1,actions=drop",
+            "column 1: unknown field \"nwsrc\"; did you mean \"nw_src\"?",
+        ),
+        (
             "actions=output",
             "column 9: output needs a value: a port number, in_port, flood, all or controller",
         ),
