@@ -75,7 +75,10 @@ impl Toolchain {
                 sysroot(Command::new("rustup").args(["run", "nightly", "rustc"]))
             }
             Self::Distribution => {
-                Path::new("/usr/bin/cargo").exists() && sysroot(&mut Command::new("/usr/bin/rustc"))
+                let cargo = Path::new("/usr/bin/cargo").exists();
+                cargo
+                    .then(|| sysroot(&mut Command::new("/usr/bin/rustc")))
+                    .flatten()
             }
         }
         .is_some_and(|sysroot| {
