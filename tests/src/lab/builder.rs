@@ -153,6 +153,7 @@ impl LabBuilder {
         let lab = Lab {
             name,
             core,
+            xdp: self.xdp,
             hosts,
             end_hosts,
             plug,

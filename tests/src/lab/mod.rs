@@ -94,6 +94,7 @@ impl LabHost {
 pub struct Lab {
     name: LabName,
     core: Links,
+    xdp: bool,
     hosts: Vec<LabHost>,
     end_hosts: Vec<EndHost>,
     plug: Option<Mutex<plug::Plug>>,
@@ -236,6 +237,8 @@ impl Lab {
                 bpffs.as_os_str(),
                 "--state-dir".as_ref(),
                 state.as_os_str(),
+                "--attach".as_ref(),
+                if self.xdp { "xdp" } else { "auto" }.as_ref(),
             ],
             &self.log(&format!("agent-{}", host.name)),
         )?);
