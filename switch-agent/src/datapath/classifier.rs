@@ -1,0 +1,515 @@
+//! Writing rules: bucket chains, tuples and the runs that tables point to.
+//!
+//! A rule is complete before it is linked, and linked before its epoch can be reached, so a packet never sees half of one. Chains
+//! are linked by single words; runs are never changed, a changed table gets a new one.
+
+use std::mem::offset_of;
+
+use lime_core::flow::Rule;
+use lime_core::{Epoch, PortNo, RuleId};
+use switch_abi::{
+    FlowKey, MAX_CHAIN, MAX_TABLES, MAX_TUPLES, NO_TABLE, PORT_NONE, PortEntry, RULE_LIVE,
+    RuleCounters, RuleEntry, TableRef, TupleEntry, hash_key, op,
+};
+
+use super::compile::{Compiled, compile_actions, compile_match};
+use super::index::IdMap;
+use super::state::{Network, Store, Switch, Table, Tuple};
+use super::{DatapathError, Result};
+
+/// Ports by switch slot and port number, and how many rule actions name which port slot.
+#[derive(Default)]
+pub(crate) struct PortNumbers {
+    pub(crate) slots: IdMap<(u32, u32), u32>,
+    pub(crate) references: Vec<u32>,
+}
+
+/// Writes the rules of one switch.
+pub(crate) struct Writer<'a> {
+    pub(crate) store: &'a mut Store,
+    pub(crate) numbers: &'a mut PortNumbers,
+    pub(crate) network: &'a mut Network,
+    pub(crate) switch: &'a mut Switch,
+}
+
+/// Where in a chain a rule goes.
+struct Position {
+    /// Rule before it; 0: the bucket's word.
+    after: u32,
+    /// Rule behind it.
+    next: u32,
+}
+
+impl Writer<'_> {
+    /// Writes and links a rule. Its table must be published before it can be found.
+    pub(crate) fn add(
+        &mut self,
+        id: RuleId,
+        rule: &Rule,
+        from: Epoch,
+        to: Option<Epoch>,
+    ) -> Result<u32> {
+        self.check(id, rule)?;
+        let (key, mask) = compile_match(&rule.matching);
+        let compiled = self.compile_actions(id, rule)?;
+        let added = self.link(id, rule, &key, &mask, &compiled, from, to);
+        match added {
+            Ok(_) => self.count_references(&compiled),
+            Err(_) => self.release_unused_ports(&compiled),
+        }
+        added
+    }
+
+    fn check(&self, id: RuleId, rule: &Rule) -> Result<()> {
+        let invalid = |why: String| Err(DatapathError::invalid(format!("rule {id}"), why));
+        if id.0 == 0 {
+            return invalid("rule ids start at 1".into());
+        }
+        if self.network.rules.contains_key(&id) {
+            return invalid("it is already there; a changed rule has another id".into());
+        }
+        let last = MAX_TABLES - 1;
+        if u32::from(rule.table) > last {
+            return invalid(format!("tables are 0 to {last}, not {}", rule.table));
+        }
+        match rule.goto_table {
+            Some(to) if u32::from(to) > last || to <= rule.table => invalid(format!(
+                "it goes on at table {to}, which is no later table"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn compile_actions(&mut self, id: RuleId, rule: &Rule) -> Result<Compiled> {
+        let mut seen = Vec::new();
+        let compiled = compile_actions(rule, |port| {
+            let slot = self.port_slot(port)?;
+            seen.push(slot);
+            Ok(slot)
+        });
+        compiled.map_err(|e| {
+            for slot in seen {
+                self.release_port(slot);
+            }
+            match e {
+                DatapathError::Invalid { what, why } => {
+                    DatapathError::invalid(format!("rule {id}: {what}"), why)
+                }
+                DatapathError::Unsupported { what, why } => {
+                    DatapathError::unsupported(format!("rule {id}: {what}"), why)
+                }
+                e => e,
+            }
+        })
+    }
+
+    /// The slot of a port number; reserved where there is no such port yet.
+    fn port_slot(&mut self, port: PortNo) -> Result<u32> {
+        if let Some(&slot) = self.numbers.slots.get(&(self.switch.slot, port.0)) {
+            return Ok(slot);
+        }
+        let slot = take_port(self.store)?;
+        let entry = PortEntry {
+            network: self.network.slot,
+            switch_slot: self.switch.slot,
+            port_no: port.0,
+            kind: PORT_NONE,
+            ..PortEntry::default()
+        };
+        self.store.maps.ports.write(slot, &entry);
+        self.numbers.slots.insert((self.switch.slot, port.0), slot);
+        Ok(slot)
+    }
+
+    fn count_references(&mut self, compiled: &Compiled) {
+        for slot in outputs(compiled) {
+            self.numbers.references[slot as usize] += 1;
+        }
+    }
+
+    fn release_unused_ports(&mut self, compiled: &Compiled) {
+        for slot in outputs(compiled) {
+            self.release_port(slot);
+        }
+    }
+
+    fn release_port(&mut self, slot: u32) {
+        release_port_if_unused(self.store, self.numbers, slot);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn link(
+        &mut self,
+        id: RuleId,
+        rule: &Rule,
+        key: &FlowKey,
+        mask: &FlowKey,
+        compiled: &Compiled,
+        from: Epoch,
+        to: Option<Epoch>,
+    ) -> Result<u32> {
+        let tuple = self.tuple(rule.table, mask)?;
+        let tuple_id = self.switch.tables[rule.table as usize].tuples[tuple].id;
+        let hash = hash_key(tuple_id, key.words());
+        let bucket = hash & self.store.bucket_mask;
+        // Taking a slot may free others, but changes no chain.
+        let position = position(self.store, bucket, hash, tuple_id, key, rule.priority)?;
+        let limit = self.store.rule_stride - 1;
+        let slot = self.store.take(
+            |pools| &mut pools.rules,
+            || no_space_for_rules("rules", limit),
+        )?;
+        if !slot.fresh {
+            zero_rule_counters(self.store, slot.index);
+        }
+        let slot = slot.index;
+        let maps = &self.store.maps;
+        let entry = RuleEntry {
+            key: *key,
+            hash,
+            tuple: tuple_id,
+            next: position.next,
+            valid_from: from.0,
+            valid_to: to.map_or(0, |to| to.0),
+            priority: rule.priority,
+            table: rule.table,
+            action_count: compiled.count,
+            goto_table: rule.goto_table.unwrap_or(NO_TABLE),
+            flags: compiled.flags,
+            pad: 0,
+            switch_slot: self.switch.slot,
+            rule_id: id.0,
+            cookie: rule.cookie,
+            live: RULE_LIVE,
+            last_used: 0,
+            actions: compiled.actions,
+        };
+        maps.rules.write(slot, &entry);
+        match position.after {
+            0 => maps.buckets.publish(bucket, 0, slot),
+            after => maps
+                .rules
+                .publish(after, offset_of!(RuleEntry, next), slot),
+        }
+        let table = &mut self.switch.tables[rule.table as usize];
+        let tuple = &mut table.tuples[tuple];
+        if tuple.max_priority().is_none_or(|max| max < rule.priority) {
+            table.dirty = true;
+        }
+        *tuple.priorities.entry(rule.priority).or_default() += 1;
+        self.network.rules.insert(id, slot);
+        Ok(slot)
+    }
+
+    /// Index of the tuple with this mask, made if need be.
+    fn tuple(&mut self, table: u8, mask: &FlowKey) -> Result<usize> {
+        let state = &mut self.switch.tables[table as usize];
+        // Rules of one mask tend to come together: the last tuple is tried first by searching from the end.
+        if let Some(i) = state
+            .tuples
+            .iter()
+            .rposition(|t| t.mask.words() == mask.words()) {
+            return Ok(i);
+        }
+        let in_use = state
+            .tuples
+            .iter()
+            .filter(|t| !t.priorities.is_empty())
+            .count();
+        if in_use >= MAX_TUPLES as usize {
+            return Err(DatapathError::no_space(
+                format!("distinct masks in table {table}"),
+                u64::from(MAX_TUPLES),
+                "match the same set of fields in more rules, or use another table",
+            ));
+        }
+        let limit = self.store.maps.tuples.len() - 1;
+        let id = self
+            .store
+            .take(
+                |pools| &mut pools.tuple_ids,
+                || no_space_for_rules("masks of all tables", limit),
+            )?
+            .index;
+        let state = &mut self.switch.tables[table as usize];
+        state.tuples.push(Tuple {
+            id,
+            mask: *mask,
+            priorities: Default::default(),
+        });
+        state.dirty = true;
+        Ok(state.tuples.len() - 1)
+    }
+
+    /// Unlinks a rule. Its slot is free after a grace period; its table is to be published again.
+    pub(crate) fn remove(&mut self, id: RuleId) {
+        let Some(slot) = self.network.rules.remove(&id) else {
+            return;
+        };
+        let entry = self.store.maps.rules.read(slot);
+        unlink(self.store, slot, &entry);
+        let table = &mut self.switch.tables[entry.table as usize];
+        if let Some(tuple) = table.tuples.iter_mut().find(|t| t.id == entry.tuple) {
+            let before = tuple.max_priority();
+            if let Some(n) = tuple.priorities.get_mut(&entry.priority) {
+                *n -= 1;
+                if *n == 0 {
+                    tuple.priorities.remove(&entry.priority);
+                }
+            }
+            table.dirty |= before != tuple.max_priority();
+        }
+        for action in &entry.actions[..entry.action_count as usize] {
+            if action.op == op::OUTPUT {
+                let references = &mut self.numbers.references[action.b as usize];
+                *references = references.saturating_sub(1);
+                release_port_if_unused(self.store, self.numbers, action.b);
+            }
+        }
+        self.store.limbo.rules.push(slot);
+    }
+
+    /// Publishes runs for all tables whose tuples have changed: all of them or, without space, none.
+    pub(crate) fn publish(&mut self) -> Result<()> {
+        let mut fresh = Vec::new();
+        for index in 0..self.switch.tables.len() {
+            let table = &self.switch.tables[index];
+            if !table.dirty {
+                continue;
+            }
+            let wanted = wanted_run(table);
+            if wanted == table.published {
+                continue;
+            }
+            let start = match wanted.len() as u32 {
+                0 => Some(0),
+                count => self.take_run(count)?,
+            };
+            let Some(start) = start else {
+                for (_, run, _) in fresh {
+                    give_run(self.store, run);
+                }
+                let limit = self.store.maps.tuples.len() - 1;
+                return Err(no_space_for_rules("masks of all tables", limit));
+            };
+            let count = wanted.len() as u32;
+            fresh.push((index, TableRef { start, count }, wanted));
+        }
+        for (index, run, wanted) in fresh {
+            self.publish_table(index, run, wanted);
+        }
+        for table in &mut self.switch.tables {
+            if table.dirty {
+                table.dirty = false;
+                let limbo = &mut self.store.limbo.tuple_ids;
+                table.tuples.retain(|tuple| {
+                    let used = !tuple.priorities.is_empty();
+                    if !used {
+                        limbo.push(tuple.id);
+                    }
+                    used
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn take_run(&mut self, count: u32) -> Result<Option<u32>> {
+        if let Some(start) = self.store.pools.runs.take(count) {
+            return Ok(Some(start));
+        }
+        self.store.reap()?;
+        Ok(self.store.pools.runs.take(count))
+    }
+
+    fn publish_table(&mut self, index: usize, run: TableRef, wanted: Vec<(u32, u32)>) {
+        let table = &mut self.switch.tables[index];
+        let maps = &self.store.maps;
+        for (i, &(max_priority, id)) in wanted.iter().enumerate() {
+            if let Some(tuple) = table.tuples.iter().find(|t| t.id == id) {
+                let entry = TupleEntry {
+                    mask: tuple.mask,
+                    max_priority,
+                    id,
+                };
+                maps.tuples.write(run.start + i as u32, &entry);
+            }
+        }
+        maps.tables
+            .u64_at(Switch::table_word(self.switch.slot, index), 0)
+            .store(run.to_word(), std::sync::atomic::Ordering::Release);
+        let old = std::mem::replace(&mut table.run, run);
+        table.published = wanted;
+        if old.count != 0 {
+            self.store.limbo.runs.push(old);
+        }
+    }
+
+    /// Unlinks all rules of the switch and empties its tables.
+    pub(crate) fn clear(&mut self) -> Result<()> {
+        let slot = self.switch.slot;
+        let maps = &self.store.maps;
+        let at = offset_of!(RuleEntry, switch_slot);
+        let ids: Vec<RuleId> = self
+            .network
+            .rules
+            .iter()
+            .filter(|&(_, &rule)| maps.rules.get(rule, at) == slot)
+            .map(|(&id, _)| id)
+            .collect();
+        for &id in &ids {
+            self.remove(id);
+        }
+        let Writer { store, network, .. } = self;
+        network
+            .ended
+            .retain(|&(_, rule)| store.maps.rules.get(rule, at) != slot);
+        // Empty runs need no space.
+        self.publish()
+    }
+}
+
+/// The tuples of a table in the order in which they are searched: (highest priority, id).
+fn wanted_run(table: &Table) -> Vec<(u32, u32)> {
+    let mut run: Vec<(u32, u32)> = table
+        .tuples
+        .iter()
+        .filter_map(|t| t.max_priority().map(|p| (u32::from(p), t.id)))
+        .collect();
+    run.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    run
+}
+
+fn give_run(store: &mut Store, run: TableRef) {
+    if run.count != 0 {
+        store.pools.runs.give(run.start, run.count);
+    }
+}
+
+fn outputs(compiled: &Compiled) -> impl Iterator<Item = u32> + '_ {
+    compiled.actions[..compiled.count as usize]
+        .iter()
+        .filter(|a| a.op == op::OUTPUT)
+        .map(|a| a.b)
+}
+
+/// "There is no space" for something of which there is one pool per host.
+pub(crate) fn no_space_for_rules(what: &str, limit: u32) -> DatapathError {
+    DatapathError::no_space(
+        what,
+        u64::from(limit),
+        "remove rules, or start the agent with larger limits",
+    )
+}
+
+/// Finds a rule's place in its chain, behind all rules of the same key with at least its priority.
+fn position(
+    store: &Store,
+    bucket: u32,
+    hash: u32,
+    tuple: u32,
+    key: &FlowKey,
+    priority: u16,
+) -> Result<Position> {
+    let rules = &store.maps.rules;
+    let head = store.maps.buckets.get(bucket, 0);
+    let mut at = Position {
+        after: 0,
+        next: head,
+    };
+    let (mut before, mut rule, mut length) = (0, head, 0);
+    let mut open = true;
+    while rule != 0 {
+        length += 1;
+        if length >= MAX_CHAIN {
+            return Err(DatapathError::no_space(
+                "rules of one match or hash",
+                u64::from(MAX_CHAIN),
+                "remove rules with the same match, or collect ended ones",
+            ));
+        }
+        let next = rules.get(rule, offset_of!(RuleEntry, next));
+        if open && rules.get(rule, offset_of!(RuleEntry, hash)) == hash {
+            let other = rules.read(rule);
+            if other.tuple == tuple && other.key == *key {
+                if other.priority >= priority {
+                    at = Position { after: rule, next };
+                } else {
+                    at = Position {
+                        after: before,
+                        next: rule,
+                    };
+                    open = false;
+                }
+            }
+        }
+        (before, rule) = (rule, next);
+    }
+    Ok(at)
+}
+
+/// Takes a rule out of its chain; who is at it still finds its way on.
+pub(crate) fn unlink(store: &Store, slot: u32, entry: &RuleEntry) {
+    let next_at = offset_of!(RuleEntry, next);
+    let rules = &store.maps.rules;
+    let bucket = entry.hash & store.bucket_mask;
+    let (mut before, mut rule) = (0, store.maps.buckets.get(bucket, 0));
+    while rule != 0 && rule != slot {
+        (before, rule) = (rule, rules.get(rule, next_at));
+    }
+    if rule == 0 {
+        return;
+    }
+    let next = rules.get(slot, next_at);
+    match before {
+        0 => store.maps.buckets.publish(bucket, 0, next),
+        before => rules.publish(before, next_at, next),
+    }
+}
+
+fn zero_rule_counters(store: &Store, slot: u32) {
+    for cpu in 0..store.cpus {
+        store
+            .maps
+            .rule_counters
+            .write(cpu * store.rule_stride + slot, &RuleCounters::default());
+    }
+}
+
+/// A port slot with zero counters.
+pub(crate) fn take_port(store: &mut Store) -> Result<u32> {
+    let limit = store.port_stride - 1;
+    let slot = store.take(
+        |pools| &mut pools.ports,
+        || {
+            DatapathError::no_space(
+                "ports",
+                u64::from(limit),
+                "remove ports, or start the agent with larger limits",
+            )
+        },
+    )?;
+    if !slot.fresh {
+        for cpu in 0..store.cpus {
+            let index = cpu * store.port_stride + slot.index;
+            store
+                .maps
+                .port_counters
+                .write(index, &switch_abi::PortCounters::default());
+        }
+    }
+    Ok(slot.index)
+}
+
+/// Gives back a port slot that neither the coordinator nor a rule names any more.
+pub(crate) fn release_port_if_unused(store: &mut Store, numbers: &mut PortNumbers, slot: u32) {
+    if numbers.references[slot as usize] != 0 {
+        return;
+    }
+    let entry = store.maps.ports.read(slot);
+    let key = (entry.switch_slot, entry.port_no);
+    if entry.id == 0 && numbers.slots.get(&key) == Some(&slot) {
+        numbers.slots.remove(&key);
+        store.limbo.ports.push(slot);
+    }
+}

@@ -1,0 +1,344 @@
+//! From the rule model to what the kernel programs compare and run.
+
+use lime_core::PortNo;
+use lime_core::flow::{Action, Field, Match, Rule};
+use switch_abi::{
+    Action as Op, EVENT_REASON_ACTION, EVENT_REASON_NO_MATCH, FlowKey, MAX_ACTIONS,
+    RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, op,
+};
+
+use super::{DatapathError, Result};
+
+/// A match as value and mask; the value has no bits outside the mask.
+pub(crate) fn compile_match(matching: &Match) -> (FlowKey, FlowKey) {
+    let (mut key, mut mask) = (FlowKey::default(), FlowKey::default());
+    for f in matching.fields() {
+        place(&mut key, f.field, f.value);
+        place(&mut mask, f.field, f.mask);
+    }
+    (key, mask)
+}
+
+/// ORs a field's right-aligned bits into their place in the key.
+fn place(key: &mut FlowKey, field: Field, bits: u128) {
+    match field {
+        Field::InPort => key.in_port |= bits as u32,
+        Field::EthDst => key.eth_dst = mac(bits),
+        Field::EthSrc => key.eth_src = mac(bits),
+        Field::EthType => key.eth_type = (bits as u16).to_be_bytes(),
+        // The VID has OpenFlow's present bit where the key has it.
+        Field::VlanVid => or_be(&mut key.vlan_tci, bits as u16 & 0x1fff),
+        Field::VlanPcp => or_be(&mut key.vlan_tci, (bits as u16 & 7) << 13),
+        Field::IpDscp => key.ip_tos |= (bits as u8 & 0x3f) << 2,
+        Field::IpEcn => key.ip_tos |= bits as u8 & 3,
+        Field::IpProto => key.ip_proto = bits as u8,
+        Field::Ipv4Src | Field::ArpSpa => {
+            key.ip_src[..4].copy_from_slice(&(bits as u32).to_be_bytes());
+        }
+        Field::Ipv4Dst | Field::ArpTpa => {
+            key.ip_dst[..4].copy_from_slice(&(bits as u32).to_be_bytes());
+        }
+        Field::Ipv6Src => key.ip_src = bits.to_be_bytes(),
+        Field::Ipv6Dst => key.ip_dst = bits.to_be_bytes(),
+        Field::TcpSrc | Field::UdpSrc => key.l4_src = (bits as u16).to_be_bytes(),
+        Field::TcpDst | Field::UdpDst => key.l4_dst = (bits as u16).to_be_bytes(),
+        Field::Icmpv4Type | Field::Icmpv6Type => key.l4_src[1] = bits as u8,
+        Field::Icmpv4Code | Field::Icmpv6Code => key.l4_dst[1] = bits as u8,
+        Field::ArpOp => key.arp_op = (bits as u16).to_be_bytes(),
+    }
+}
+
+fn mac(bits: u128) -> [u8; 6] {
+    let b = (bits as u64).to_be_bytes();
+    [b[2], b[3], b[4], b[5], b[6], b[7]]
+}
+
+fn or_be(to: &mut [u8; 2], bits: u16) {
+    *to = (u16::from_be_bytes(*to) | bits).to_be_bytes();
+}
+
+/// A rule's actions as the programs run them.
+#[derive(Clone, Copy)]
+pub(crate) struct Compiled {
+    pub(crate) actions: [Op; MAX_ACTIONS],
+    pub(crate) count: u8,
+    pub(crate) flags: u8,
+}
+
+/// Compiles the actions of `rule`. `port` gives the slot of an ordinary port number.
+pub(crate) fn compile_actions(
+    rule: &Rule,
+    mut port: impl FnMut(PortNo) -> Result<u32>,
+) -> Result<Compiled> {
+    let mut out = Compiled {
+        actions: [Op::default(); MAX_ACTIONS],
+        count: 0,
+        flags: 0,
+    };
+    // What changes the packet after the last output shows only in later tables.
+    let actions = match rule.goto_table {
+        Some(_) => &rule.actions[..],
+        None => {
+            let last = rule.actions.iter().rposition(is_output);
+            &rule.actions[..last.map_or(0, |i| i + 1)]
+        }
+    };
+    let table_miss = rule.priority == 0 && rule.matching.fields().is_empty();
+    let reason = if table_miss {
+        EVENT_REASON_NO_MATCH
+    } else {
+        EVENT_REASON_ACTION
+    };
+    for action in actions {
+        match *action {
+            Action::Output { port: to, max_len } => match to {
+                PortNo::IN_PORT => out.push(op::IN_PORT, 0, 0, [0; 8])?,
+                PortNo::ALL => out.push(op::ALL, 0, 0, [0; 8])?,
+                PortNo::FLOOD => out.push(op::FLOOD, 0, 0, [0; 8])?,
+                PortNo::CONTROLLER => out.push(op::CONTROLLER, max_len, reason, [0; 8])?,
+                to if to.is_ordinary() => out.push(op::OUTPUT, 0, port(to)?, [0; 8])?,
+                to => {
+                    return Err(DatapathError::invalid(
+                        format!("output to port {:#x}", to.0),
+                        "rules output to ordinary ports, IN_PORT, ALL, FLOOD and CONTROLLER",
+                    ));
+                }
+            },
+            Action::SetField { field, value } => set_field(&mut out, field, value)?,
+            Action::PushVlan(tpid) => out.push(op::PUSH_VLAN, tpid, 0, [0; 8])?,
+            Action::PopVlan => out.push(op::POP_VLAN, 0, 0, [0; 8])?,
+            Action::Group(group) => {
+                return Err(DatapathError::unsupported(
+                    format!("group {group}"),
+                    "groups are expanded into their actions before rules are staged",
+                ));
+            }
+        }
+    }
+    out.flags = flags(&out.actions[..out.count as usize]);
+    Ok(out)
+}
+
+fn is_output(action: &Action) -> bool {
+    // Groups count as outputs so that they are refused, not dropped.
+    matches!(action, Action::Output { .. } | Action::Group(_))
+}
+
+impl Compiled {
+    fn push(&mut self, op: u8, a: u16, b: u32, c: [u8; 8]) -> Result<()> {
+        let Some(slot) = self.actions.get_mut(self.count as usize) else {
+            return Err(DatapathError::no_space(
+                "the rule's actions",
+                MAX_ACTIONS as u64,
+                "spread them over two tables",
+            ));
+        };
+        *slot = Op {
+            op,
+            pad: 0,
+            a,
+            b,
+            c,
+        };
+        self.count += 1;
+        Ok(())
+    }
+}
+
+fn set_field(out: &mut Compiled, field: Field, value: u128) -> Result<()> {
+    let eight = |bytes: &[u8]| {
+        let mut c = [0; 8];
+        c[..bytes.len()].copy_from_slice(bytes);
+        c
+    };
+    let ipv4 = (value as u32).to_be_bytes();
+    let ipv6 = value.to_be_bytes();
+    match field {
+        Field::EthDst => out.push(op::SET_ETH_DST, 0, 0, eight(&mac(value))),
+        Field::EthSrc => out.push(op::SET_ETH_SRC, 0, 0, eight(&mac(value))),
+        Field::VlanVid => out.push(op::SET_VLAN_VID, value as u16 & 0xfff, 0, [0; 8]),
+        Field::VlanPcp => out.push(op::SET_VLAN_PCP, value as u16, 0, [0; 8]),
+        Field::IpDscp => out.push(op::SET_IP_DSCP, value as u16, 0, [0; 8]),
+        Field::Ipv4Src => out.push(op::SET_IPV4_SRC, 0, 0, eight(&ipv4)),
+        Field::Ipv4Dst => out.push(op::SET_IPV4_DST, 0, 0, eight(&ipv4)),
+        Field::Ipv6Src | Field::Ipv6Dst => {
+            let op = if field == Field::Ipv6Src {
+                op::SET_IPV6_SRC
+            } else {
+                op::SET_IPV6_DST
+            };
+            out.push(op, 0, 0, eight(&ipv6[..8]))?;
+            out.push(op, 1, 0, eight(&ipv6[8..]))
+        }
+        Field::TcpSrc | Field::UdpSrc => out.push(op::SET_L4_SRC, value as u16, 0, [0; 8]),
+        Field::TcpDst | Field::UdpDst => out.push(op::SET_L4_DST, value as u16, 0, [0; 8]),
+        Field::InPort
+        | Field::EthType
+        | Field::IpEcn
+        | Field::IpProto
+        | Field::Icmpv4Type
+        | Field::Icmpv4Code
+        | Field::ArpOp
+        | Field::ArpSpa
+        | Field::ArpTpa
+        | Field::Icmpv6Type
+        | Field::Icmpv6Code => Err(DatapathError::unsupported(
+            format!("set-field {field:?}"),
+            "OpenFlow does not let actions set this field here",
+        )),
+    }
+}
+
+fn flags(actions: &[Op]) -> u8 {
+    let mut flags = 0;
+    let is_output = |a: &Op| matches!(a.op, op::OUTPUT | op::IN_PORT | op::ALL | op::FLOOD);
+    let outputs = actions.iter().filter(|a| is_output(a)).count();
+    let controller = actions.iter().any(|a| a.op == op::CONTROLLER);
+    if controller && outputs > 0 {
+        flags |= RULE_CONTROLLER_AND_OUTPUT;
+    }
+    let one_port_at_the_end =
+        outputs == 0 || outputs == 1 && actions.last().is_some_and(|a| a.op == op::OUTPUT);
+    if !controller && one_port_at_the_end {
+        flags |= RULE_XDP;
+    }
+    flags
+}
+
+#[cfg(test)]
+mod tests {
+    use lime_core::flow::FieldMatch;
+
+    use super::*;
+
+    fn exact(field: Field, value: u128) -> FieldMatch {
+        FieldMatch {
+            field,
+            value,
+            mask: field.full_mask(),
+        }
+    }
+
+    fn rule(matching: Match, actions: Vec<Action>, goto_table: Option<u8>) -> Rule {
+        Rule {
+            table: 0,
+            priority: 1,
+            cookie: 0,
+            matching,
+            actions,
+            goto_table,
+            idle_timeout: 0,
+            hard_timeout: 0,
+        }
+    }
+
+    #[test]
+    fn every_field_has_a_place_of_its_own_width() {
+        for &field in Field::ALL {
+            let mut mask = FlowKey::default();
+            place(&mut mask, field, field.full_mask());
+            let bits: u32 = mask.words().iter().map(|w| w.count_ones()).sum();
+            assert_eq!(bits, field.bits(), "{field:?}");
+        }
+    }
+
+    #[test]
+    fn tcp_over_ipv4() {
+        let m = Match::new([
+            exact(Field::EthType, 0x800),
+            exact(Field::IpProto, 6),
+            exact(Field::TcpDst, 80),
+            FieldMatch {
+                field: Field::Ipv4Dst,
+                value: 0x0a00_0000,
+                mask: 0xff00_0000,
+            },
+            exact(Field::InPort, 7),
+        ])
+        .unwrap();
+        let (key, mask) = compile_match(&m);
+        assert_eq!((key.in_port, mask.in_port), (7, u32::MAX));
+        assert_eq!((key.eth_type, key.ip_proto), ([8, 0], 6));
+        assert_eq!((key.l4_dst, mask.l4_dst), ([0, 80], [255, 255]));
+        assert_eq!((key.ip_dst[0], &mask.ip_dst[..5]), (10, &[255, 0, 0, 0, 0][..]));
+        assert_eq!(key, key.masked(&mask));
+    }
+
+    #[test]
+    fn vlan_id_and_priority_share_the_tci() {
+        let m = Match::new([exact(Field::VlanVid, 0x1005), exact(Field::VlanPcp, 3)]).unwrap();
+        let (key, mask) = compile_match(&m);
+        assert_eq!((key.vlan_tci, mask.vlan_tci), ([0x70, 0x05], [0xff, 0xff]));
+        let untagged = Match::new([exact(Field::VlanVid, 0)]).unwrap();
+        let (key, mask) = compile_match(&untagged);
+        assert_eq!((key.vlan_tci, mask.vlan_tci), ([0, 0], [0x1f, 0xff]));
+    }
+
+    #[test]
+    fn icmp_types_leave_the_high_byte_alone() {
+        let m = Match::new([
+            exact(Field::EthType, 0x86dd),
+            exact(Field::IpProto, 58),
+            exact(Field::Icmpv6Type, 135),
+        ])
+        .unwrap();
+        let (key, mask) = compile_match(&m);
+        assert_eq!((key.l4_src, mask.l4_src), ([0, 135], [0, 255]));
+    }
+
+    #[test]
+    fn dscp_and_ecn_share_a_byte() {
+        let m = Match::new([
+            exact(Field::EthType, 0x800),
+            exact(Field::IpDscp, 0x2e),
+            exact(Field::IpEcn, 1),
+        ])
+        .unwrap();
+        let (key, mask) = compile_match(&m);
+        assert_eq!((key.ip_tos, mask.ip_tos), (0xb9, 0xff));
+    }
+
+    #[test]
+    fn actions_and_their_flags() {
+        let slot = |p: PortNo| Ok(p.0 + 100);
+        let compile = |actions, goto| compile_actions(&rule(Match::any(), actions, goto), slot);
+        let set = Action::SetField {
+            field: Field::EthDst,
+            value: 0x0102_0304_0506,
+        };
+
+        let c = compile(vec![set.clone(), Action::output(PortNo(2))], None).unwrap();
+        assert_eq!((c.count, c.flags), (2, RULE_XDP));
+        assert_eq!(c.actions[0].c, [1, 2, 3, 4, 5, 6, 0, 0]);
+        assert_eq!((c.actions[1].op, c.actions[1].b), (op::OUTPUT, 102));
+
+        let c = compile(vec![Action::output(PortNo(1)), set.clone()], None).unwrap();
+        assert_eq!((c.count, c.flags), (1, RULE_XDP), "what comes after the last output is left out");
+        let c = compile(vec![Action::output(PortNo(1)), set], Some(3)).unwrap();
+        assert_eq!((c.count, c.flags), (2, 0), "but not before another table");
+
+        let both = vec![Action::output(PortNo::CONTROLLER), Action::output(PortNo(1))];
+        assert_eq!(compile(both, None).unwrap().flags, RULE_CONTROLLER_AND_OUTPUT);
+        assert_eq!(compile(vec![Action::output(PortNo::FLOOD)], None).unwrap().flags, 0);
+        assert_eq!(compile(vec![], None).unwrap().flags, RULE_XDP);
+    }
+
+    #[test]
+    fn too_many_actions_and_groups_are_refused() {
+        let many = vec![Action::output(PortNo(1)); MAX_ACTIONS + 1];
+        let e = compile_actions(&rule(Match::any(), many, None), |p| Ok(p.0)).err();
+        assert!(matches!(e, Some(DatapathError::NoSpace { limit: 16, .. })));
+        let group = vec![Action::Group(1)];
+        let e = compile_actions(&rule(Match::any(), group, None), |p| Ok(p.0)).err();
+        assert!(matches!(e, Some(DatapathError::Unsupported { .. })));
+    }
+
+    #[test]
+    fn packets_for_the_controller_say_whether_it_was_a_table_miss() {
+        let mut miss = rule(Match::any(), vec![Action::output(PortNo::CONTROLLER)], None);
+        let reason = |r: &Rule| compile_actions(r, |p| Ok(p.0)).unwrap().actions[0].b;
+        assert_eq!(reason(&miss), EVENT_REASON_ACTION);
+        miss.priority = 0;
+        assert_eq!(reason(&miss), EVENT_REASON_NO_MATCH);
+    }
+}

@@ -1,0 +1,349 @@
+//! The programs and maps in the kernel, pinned in one directory of a bpffs: loading them, or taking up what is pinned.
+//!
+//! In the directory: every map under its name in `switch_abi::maps`, every program under its name in `switch_abi::programs`, and a
+//! directory `links` (see `attach`). META is pinned last: without it, a load was not completed and the rest is removed.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Array, HashMap as KernelHash, Map, MapData};
+use aya::programs::Program;
+use aya::{Ebpf, EbpfLoader, Pod};
+use switch_abi::{ABI_VERSION, Meta, maps, programs};
+
+use super::mapped::MappedArray;
+use super::maps::{HashTable, Maps, MetaMap, Sizes};
+use super::{DatapathError, Limits, Result};
+
+/// The usual place of a bpffs.
+const SYS_FS_BPF: &str = "/sys/fs/bpf";
+
+/// Subdirectory for the links.
+pub(crate) const LINKS: &str = "links";
+
+/// All maps; META is the last, both here and when they are pinned.
+const MAPS: [&str; 15] = [
+    maps::NETWORKS,
+    maps::SWITCHES,
+    maps::TABLES,
+    maps::TUPLES,
+    maps::BUCKETS,
+    maps::RULES,
+    maps::RULE_COUNTERS,
+    maps::PORTS,
+    maps::PORT_COUNTERS,
+    maps::DEVICES,
+    maps::PEERS,
+    maps::TUNNEL_PEERS,
+    maps::TUNNEL_PORTS,
+    maps::EVENTS,
+    maps::META,
+];
+
+/// All programs.
+const PROGRAMS: [&str; 4] = [
+    programs::XDP_PORT,
+    programs::XDP_UNDERLAY,
+    programs::TC_PORT,
+    programs::TC_UNDERLAY,
+];
+
+/// Where everything is pinned.
+pub(crate) struct Pins {
+    dir: PathBuf,
+}
+
+impl Pins {
+    /// Makes the directory, and mounts a bpffs for it if need be.
+    pub(crate) fn prepare(dir: &Path) -> Result<Self> {
+        let failed = |e: io::Error| {
+            DatapathError::kernel(format!("make the bpffs directory {}", dir.display()), e)
+        };
+        let parent = dir
+            .parent()
+            .ok_or_else(|| failed(io::Error::other("it has no parent")))?;
+        let root = if dir.starts_with(SYS_FS_BPF) {
+            Path::new(SYS_FS_BPF)
+        } else {
+            fs::create_dir_all(parent).map_err(failed)?;
+            parent
+        };
+        if !is_bpffs(root).map_err(failed)? {
+            let none: Option<&str> = None;
+            nix::mount::mount(none, root, Some("bpf"), nix::mount::MsFlags::empty(), none)
+                .map_err(|e| {
+                    DatapathError::kernel(
+                        format!("mount a bpffs on {} (needs CAP_SYS_ADMIN)", root.display()),
+                        e,
+                    )
+                })?;
+        }
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(dir.join(LINKS)).map_err(failed)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+        })
+    }
+
+    /// Path of a pinned map or program.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Whether a complete data path is pinned.
+    pub(crate) fn complete(&self) -> bool {
+        self.path(maps::META).exists()
+    }
+
+    /// Loads programs and maps and pins them; what an interrupted load left goes first.
+    pub(crate) fn load(&self, object: &[u8], limits: &Limits, sizes: &Sizes) -> Result<Maps> {
+        self.remove_all()?;
+        match self.load_and_pin(object, limits, sizes) {
+            Ok(maps) => Ok(maps),
+            Err(e) => {
+                self.remove_all()?;
+                Err(e)
+            }
+        }
+    }
+
+    fn load_and_pin(&self, object: &[u8], limits: &Limits, sizes: &Sizes) -> Result<Maps> {
+        let meta = sizes.meta();
+        let entries = [
+            (maps::NETWORKS, sizes.networks),
+            (maps::SWITCHES, sizes.switches),
+            (maps::TABLES, sizes.tables),
+            (maps::TUPLES, sizes.tuples),
+            (maps::BUCKETS, sizes.buckets),
+            (maps::RULES, sizes.rules),
+            (maps::RULE_COUNTERS, sizes.rule_counters),
+            (maps::PORTS, sizes.ports),
+            (maps::PORT_COUNTERS, sizes.port_counters),
+            (maps::DEVICES, sizes.devices),
+            (maps::PEERS, sizes.peers),
+            (maps::TUNNEL_PEERS, sizes.tunnel_peers),
+            (maps::TUNNEL_PORTS, sizes.tunnel_ports),
+            (maps::EVENTS, limits.event_ring_bytes),
+        ];
+        let mut ebpf = load_object(object, &meta, &entries)?;
+        for name in PROGRAMS {
+            let path = self.path(name);
+            let program = load_program(&mut ebpf, name)?;
+            program
+                .pin(&path)
+                .map_err(|e| DatapathError::kernel(format!("pin {}", path.display()), e))?;
+        }
+        let mut data = std::collections::HashMap::new();
+        for name in MAPS {
+            let map = take(&mut ebpf, name)?;
+            if name == maps::META {
+                let mut array = meta_map(map)?;
+                array
+                    .set(0, meta, 0)
+                    .map_err(|e| DatapathError::kernel("write the META map", e))?;
+                self.pin(name, |path| array.pin(path))?;
+            } else {
+                self.pin(name, |path| map.pin(path))?;
+                data.insert(name, map);
+            }
+        }
+        self.open_maps(sizes)
+    }
+
+    fn pin<E: std::error::Error + Send + Sync + 'static>(
+        &self,
+        name: &str,
+        pin: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<()> {
+        let path = self.path(name);
+        pin(&path).map_err(|e| DatapathError::kernel(format!("pin {}", path.display()), e))
+    }
+
+    /// Limits and sizes of the pinned maps.
+    pub(crate) fn read_sizes(&self) -> Result<(Limits, Sizes)> {
+        let meta = meta_map(self.open(maps::META)?)?
+            .get(&0, 0)
+            .map_err(|e| DatapathError::kernel("read the META map", e))?;
+        if meta.abi_version != ABI_VERSION {
+            return Err(DatapathError::unsupported(
+                format!(
+                    "the data path pinned in {} (ABI version {})",
+                    self.dir.display(),
+                    meta.abi_version
+                ),
+                format!(
+                    "this agent has ABI version {ABI_VERSION}: move the host's instances away, stop the agent, remove {} and start it again",
+                    self.dir.display()
+                ),
+            ));
+        }
+        let entries = |name: &str| -> Result<u32> {
+            let info = self.open(name)?.info();
+            Ok(info
+                .map_err(|e| DatapathError::kernel(format!("look at the map {name}"), e))?
+                .max_entries())
+        };
+        let sizes = Sizes {
+            cpus: meta.cpus,
+            networks: entries(maps::NETWORKS)?,
+            switches: entries(maps::SWITCHES)?,
+            tables: entries(maps::TABLES)?,
+            tuples: entries(maps::TUPLES)?,
+            buckets: entries(maps::BUCKETS)?,
+            rules: entries(maps::RULES)?,
+            rule_counters: entries(maps::RULE_COUNTERS)?,
+            ports: entries(maps::PORTS)?,
+            port_counters: entries(maps::PORT_COUNTERS)?,
+            devices: entries(maps::DEVICES)?,
+            peers: entries(maps::PEERS)?,
+            tunnel_peers: entries(maps::TUNNEL_PEERS)?,
+            tunnel_ports: entries(maps::TUNNEL_PORTS)?,
+        };
+        let limits = Limits {
+            rules: sizes.rules.saturating_sub(1),
+            ports: sizes.ports.saturating_sub(1),
+            networks: sizes.networks.saturating_sub(1),
+            switches: sizes.switches.saturating_sub(1),
+            peers: sizes.peers.saturating_sub(2),
+            event_ring_bytes: entries(maps::EVENTS)?,
+        };
+        let expected = Sizes::of(&limits, meta.cpus)?;
+        if sizes != expected || meta.bucket_mask != sizes.buckets - 1 {
+            return Err(DatapathError::invalid(
+                format!("the data path pinned in {}", self.dir.display()),
+                format!("its maps have sizes {sizes:?}, not {expected:?}: remove the directory"),
+            ));
+        }
+        Ok((limits, sizes))
+    }
+
+    /// Opens and maps everything that is pinned.
+    pub(crate) fn open_maps(&self, sizes: &Sizes) -> Result<Maps> {
+        Ok(Maps {
+            meta: MetaMap::Kernel(meta_map(self.open(maps::META)?)?),
+            networks: self.array(maps::NETWORKS, sizes.networks)?,
+            switches: self.array(maps::SWITCHES, sizes.switches)?,
+            tables: self.array(maps::TABLES, sizes.tables)?,
+            tuples: self.array(maps::TUPLES, sizes.tuples)?,
+            buckets: self.array(maps::BUCKETS, sizes.buckets)?,
+            rules: self.array(maps::RULES, sizes.rules)?,
+            rule_counters: self.array(maps::RULE_COUNTERS, sizes.rule_counters)?,
+            ports: self.array(maps::PORTS, sizes.ports)?,
+            port_counters: self.array(maps::PORT_COUNTERS, sizes.port_counters)?,
+            devices: self.array(maps::DEVICES, sizes.devices)?,
+            peers: self.array(maps::PEERS, sizes.peers)?,
+            tunnel_peers: self.hash(maps::TUNNEL_PEERS)?,
+            tunnel_ports: self.hash(maps::TUNNEL_PORTS)?,
+        })
+    }
+
+    /// Opens a pinned map.
+    pub(crate) fn open(&self, name: &str) -> Result<MapData> {
+        let path = self.path(name);
+        MapData::from_pin(&path)
+            .map_err(|e| DatapathError::kernel(format!("open {}", path.display()), e))
+    }
+
+    fn array<T: Pod>(&self, name: &str, entries: u32) -> Result<MappedArray<T>> {
+        let map = self.open(name)?;
+        let info = map
+            .info()
+            .map_err(|e| DatapathError::kernel(format!("look at the map {name}"), e))?;
+        if info.value_size() as usize != size_of::<T>() || info.max_entries() != entries {
+            return Err(DatapathError::invalid(
+                format!("the map {name}"),
+                format!(
+                    "it has {} entries of {} bytes, not {entries} of {}",
+                    info.max_entries(),
+                    info.value_size(),
+                    size_of::<T>()
+                ),
+            ));
+        }
+        MappedArray::map(map.fd().as_fd(), entries)
+            .map_err(|e| DatapathError::kernel(format!("mmap the map {name}"), e))
+    }
+
+    fn hash<K: Pod>(&self, name: &str) -> Result<HashTable<K>> {
+        let map = Map::HashMap(self.open(name)?);
+        KernelHash::try_from(map)
+            .map(HashTable::Kernel)
+            .map_err(|e| DatapathError::kernel(format!("use the map {name}"), e))
+    }
+
+    /// Removes all pins; what is attached by them goes.
+    pub(crate) fn remove_all(&self) -> Result<()> {
+        let remove = |path: &Path| match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(DatapathError::kernel(
+                format!("remove {}", path.display()),
+                e,
+            )),
+            _ => Ok(()),
+        };
+        // META first: without it nothing of the rest counts.
+        for name in MAPS.iter().rev().chain(&PROGRAMS) {
+            remove(&self.path(name))?;
+        }
+        let links = self.path(LINKS);
+        let entries = fs::read_dir(&links)
+            .map_err(|e| DatapathError::kernel(format!("list {}", links.display()), e))?;
+        for entry in entries.flatten() {
+            remove(&entry.path())?;
+        }
+        Ok(())
+    }
+}
+
+fn is_bpffs(path: &Path) -> io::Result<bool> {
+    let found = nix::sys::statfs::statfs(path).map_err(io::Error::from)?;
+    Ok(found.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC)
+}
+
+/// Loads the object with map sizes, and with the constants that its programs are compiled against.
+fn load_object(object: &[u8], meta: &Meta, entries: &[(&str, u32)]) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    for &(name, entries) in entries {
+        loader.map_max_entries(name, entries);
+    }
+    loader
+        .override_global("RULE_STRIDE", &meta.rules, true)
+        .override_global("PORT_STRIDE", &meta.ports, true)
+        .override_global("BUCKET_MASK", &meta.bucket_mask, true)
+        .load(object)
+        .map_err(|e| DatapathError::kernel("load the kernel object", e))
+}
+
+fn load_program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Program> {
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| DatapathError::not_found(format!("program {name} in the kernel object")))?;
+    let loaded = match program {
+        Program::Xdp(xdp) => xdp.load(),
+        Program::SchedClassifier(tc) => tc.load(),
+        _ => {
+            return Err(DatapathError::invalid(
+                format!("program {name} in the kernel object"),
+                "it is neither XDP nor TC",
+            ));
+        }
+    };
+    loaded.map_err(|e| DatapathError::kernel(format!("load the program {name}"), e))?;
+    Ok(program)
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<MapData> {
+    match ebpf.take_map(name) {
+        Some(Map::Array(map) | Map::HashMap(map) | Map::RingBuf(map)) => Ok(map),
+        _ => Err(DatapathError::not_found(format!(
+            "map {name} in the kernel object"
+        ))),
+    }
+}
+
+fn meta_map(map: MapData) -> Result<Array<MapData, Meta>> {
+    Array::try_from(Map::Array(map)).map_err(|e| DatapathError::kernel("use the META map", e))
+}

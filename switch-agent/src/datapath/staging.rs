@@ -1,0 +1,446 @@
+//! Epochs: staging them, undoing them, snapshots, and collecting what has ended.
+
+use std::mem::offset_of;
+
+use lime_core::flow::Rule;
+use lime_core::{Epoch, NetworkId, RuleId, SwitchId};
+use switch_abi::{RuleEntry, SWITCH_LOADING, SwitchEntry};
+
+use super::classifier::{Writer, no_space_for_rules};
+use super::{Datapath, DatapathError, Result, SnapshotRule};
+
+/// Bounds older than this (in epochs) are brought forward when something is collected: serial numbers compare over half of 2^32 only.
+const REFRESH: u32 = 1 << 28;
+
+impl Datapath {
+    /// Prepares `epoch`: rules to add and to remove, of one switch; invisible until the clock gets there. All or nothing.
+    ///
+    /// `epoch` follows what is staged (on a network where nothing is, it may be any); one that is already staged is `Ok` and does nothing.
+    /// Where there is no instance of the switch, only the number counts.
+    ///
+    /// # Errors
+    /// [`DatapathError::NoSpace`] when rules, masks per table, rules per match, actions or ports exceed their limit;
+    /// [`DatapathError::Invalid`] for a gap in the epochs or a rule that cannot be; [`DatapathError::NotFound`] for a removed rule that is not there.
+    pub fn stage(
+        &mut self,
+        network: NetworkId,
+        epoch: Epoch,
+        switch: Option<SwitchId>,
+        add: &[(RuleId, Rule)],
+        remove: &[RuleId],
+    ) -> Result<()> {
+        let slot = self.network(network)?.slot;
+        let staged = self.staged_of(slot);
+        if epoch == Epoch::ZERO {
+            return Err(DatapathError::invalid("epoch 0", "epochs start at 1"));
+        }
+        if staged != Epoch::ZERO {
+            if epoch.le(staged) {
+                return Ok(());
+            }
+            if epoch != staged.next() {
+                return Err(DatapathError::invalid(
+                    format!("epoch {epoch} of network {network}"),
+                    format!("{staged} is staged, so the next is {}", staged.next()),
+                ));
+            }
+        }
+        self.apply(network, epoch, switch, add, remove)?;
+        self.set_staged(slot, epoch);
+        Ok(())
+    }
+
+    /// Replaces what was staged for `epoch`, which the clock must not have reached; as [`Datapath::stage`] where it is the next one.
+    ///
+    /// On an error the old content of the epoch is gone and `staged` is before it: the epochs from there on must be staged again.
+    pub fn restage(
+        &mut self,
+        network: NetworkId,
+        epoch: Epoch,
+        switch: Option<SwitchId>,
+        add: &[(RuleId, Rule)],
+        remove: &[RuleId],
+    ) -> Result<()> {
+        let slot = self.network(network)?.slot;
+        let (clock, staged) = (self.clock_of(slot), self.staged_of(slot));
+        if staged == Epoch::ZERO || !epoch.le(staged) {
+            return self.stage(network, epoch, switch, add, remove);
+        }
+        if epoch.le(clock) {
+            return Err(DatapathError::invalid(
+                format!("replacing epoch {epoch} of network {network}"),
+                format!("the clock is at {clock} already"),
+            ));
+        }
+        // An agent that dies in here must not take a half-replaced epoch for staged.
+        self.set_staged(slot, before(epoch));
+        self.undo(network, epoch)?;
+        self.apply(network, epoch, switch, add, remove)?;
+        self.set_staged(slot, staged);
+        Ok(())
+    }
+
+    /// Takes back the last staged epoch, which the clock must not have reached.
+    pub fn unstage(&mut self, network: NetworkId, epoch: Epoch) -> Result<()> {
+        let slot = self.network(network)?.slot;
+        let (clock, staged) = (self.clock_of(slot), self.staged_of(slot));
+        if epoch == Epoch::ZERO || epoch != staged || epoch.le(clock) {
+            return Err(DatapathError::invalid(
+                format!("taking back epoch {epoch} of network {network}"),
+                format!("{staged} is staged and the clock is at {clock}"),
+            ));
+        }
+        self.set_staged(slot, before(epoch));
+        self.undo(network, epoch)
+    }
+
+    /// For a network where nothing is staged, or whose instances here process nothing yet: everything up to `epoch` counts as staged.
+    pub fn rebase(&mut self, network: NetworkId, epoch: Epoch) -> Result<()> {
+        let slot = self.network(network)?.slot;
+        self.check_base(network, slot, epoch, None)?;
+        if self.staged_of(slot) != epoch {
+            self.set_staged(slot, epoch);
+        }
+        Ok(())
+    }
+
+    fn check_base(
+        &self,
+        network: NetworkId,
+        slot: u32,
+        epoch: Epoch,
+        besides: Option<SwitchId>,
+    ) -> Result<()> {
+        let staged = self.staged_of(slot);
+        if staged == Epoch::ZERO && epoch != Epoch::ZERO || staged == epoch {
+            return Ok(());
+        }
+        let what = || format!("a snapshot of network {network} at epoch {epoch}");
+        if epoch == Epoch::ZERO || epoch.lt(staged) {
+            return Err(DatapathError::invalid(
+                what(),
+                format!("{staged} is staged already"),
+            ));
+        }
+        for &id in &self.network(network)?.switches {
+            let switch = self.switch(network, id)?.slot;
+            if Some(id) != besides && self.processes(slot, switch) {
+                return Err(DatapathError::in_use(
+                    what(),
+                    format!("the instance of switch {id}, staged up to {staged}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(
+        &mut self,
+        network: NetworkId,
+        epoch: Epoch,
+        switch: Option<SwitchId>,
+        add: &[(RuleId, Rule)],
+        remove: &[RuleId],
+    ) -> Result<()> {
+        let Some(switch) = switch else { return Ok(()) };
+        let Ok(state) = self.switch(network, switch) else {
+            return Ok(());
+        };
+        if !self.is_instance(state.slot) {
+            return Ok(());
+        }
+        if state.loading.is_some() {
+            return Err(DatapathError::invalid(
+                format!("epoch {epoch} of network {network}"),
+                format!("the snapshot of switch {switch} is not complete"),
+            ));
+        }
+        let mut writer = self.writer(network, switch)?;
+        writer.reserve(add.len())?;
+        let added = writer.add_all(add.iter().map(|(id, rule)| (*id, rule, epoch, None)))?;
+        let ended = writer
+            .find_removed(remove)
+            .and_then(|ended| writer.publish().map(|()| ended));
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(e) => {
+                for id in added {
+                    writer.remove(id);
+                }
+                return Err(e);
+            }
+        };
+        let to_at = offset_of!(RuleEntry, valid_to);
+        for slot in ended {
+            writer.store.maps.rules.publish(slot, to_at, epoch.0);
+            writer.network.ended.push_back((epoch, slot));
+        }
+        Ok(())
+    }
+
+    /// Takes back what `apply` did for an epoch that no clock has reached.
+    fn undo(&mut self, network: NetworkId, epoch: Epoch) -> Result<()> {
+        let (from_at, to_at) = (
+            offset_of!(RuleEntry, valid_from),
+            offset_of!(RuleEntry, valid_to),
+        );
+        let rules = &self.store.maps.rules;
+        let mut gone = Vec::new();
+        for (&id, &slot) in &self.network(network)?.rules {
+            if rules.get(slot, from_at) == epoch.0 {
+                gone.push((id, slot));
+            } else if rules.get(slot, to_at) == epoch.0 {
+                rules.publish(slot, to_at, 0);
+            }
+        }
+        let slots: std::collections::HashSet<u32> = gone.iter().map(|&(_, slot)| slot).collect();
+        self.network_mut(network)?
+            .ended
+            .retain(|&(to, slot)| to != epoch && !slots.contains(&slot));
+        self.remove_rules(network, gone)
+    }
+
+    /// Unlinks rules of any switches of a network and publishes what their tables then are.
+    fn remove_rules(&mut self, network: NetworkId, rules: Vec<(RuleId, u32)>) -> Result<()> {
+        let mut by_switch: std::collections::BTreeMap<u32, Vec<RuleId>> = Default::default();
+        for (id, slot) in rules {
+            let switch = self
+                .store
+                .maps
+                .rules
+                .get(slot, offset_of!(RuleEntry, switch_slot));
+            by_switch.entry(switch).or_default().push(id);
+        }
+        for (switch_slot, ids) in by_switch {
+            let switch = SwitchId(self.store.maps.switches.read(switch_slot).id);
+            let mut writer = self.writer(network, switch)?;
+            for id in ids {
+                writer.remove(id);
+            }
+            // Without space for a shorter run the longer one stays, and the table dirty: it finds the same rules.
+            if let Err(e) = writer.publish() {
+                tracing::warn!(%network, %switch, error = %e, "tables keep masks that no rule uses");
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts to replace all rules of a switch by those as of `epoch`; the instance must not be processing packets.
+    /// Until [`Datapath::finish_snapshot`], a re-adoption takes the switch as one without an instance.
+    ///
+    /// # Errors
+    /// [`DatapathError::InUse`] when the instance processes packets; [`DatapathError::Invalid`] when the epoch does not go with what is staged.
+    pub fn begin_snapshot(
+        &mut self,
+        network: NetworkId,
+        switch: SwitchId,
+        epoch: Epoch,
+    ) -> Result<()> {
+        let slot = self.network(network)?.slot;
+        let switch_slot = self.switch(network, switch)?.slot;
+        self.check_base(network, slot, epoch, Some(switch))?;
+        if !self.is_instance(switch_slot) {
+            return Err(DatapathError::invalid(
+                format!("a snapshot of switch {switch}"),
+                "there is to be no instance of it on this host",
+            ));
+        }
+        if self.processes(slot, switch_slot) {
+            return Err(DatapathError::in_use(
+                format!("switch {switch}"),
+                "packets: its join epoch is reached",
+            ));
+        }
+        let flags_at = offset_of!(SwitchEntry, flags);
+        let flags = self.store.maps.switches.get(switch_slot, flags_at);
+        self.store
+            .maps
+            .switches
+            .publish(switch_slot, flags_at, flags | SWITCH_LOADING);
+        self.clear_switch(network, switch)?;
+        self.writer(network, switch)?.switch.loading = Some(epoch);
+        Ok(())
+    }
+
+    /// Adds rules to a begun snapshot. All of this part or nothing.
+    pub fn add_snapshot(
+        &mut self,
+        network: NetworkId,
+        switch: SwitchId,
+        rules: &[SnapshotRule],
+    ) -> Result<()> {
+        let mut writer = self.writer(network, switch)?;
+        let epoch = loading(&writer, switch)?;
+        for rule in rules {
+            let from_future = rule.from == Epoch::ZERO || !rule.from.le(epoch);
+            if from_future
+                || rule
+                    .to
+                    .is_some_and(|to| to == Epoch::ZERO || to.lt(rule.from) || !to.le(epoch))
+            {
+                return Err(DatapathError::invalid(
+                    format!("rule {} in a snapshot", rule.id),
+                    format!("its bounds are not within epochs 1 to {epoch}"),
+                ));
+            }
+        }
+        writer.reserve(rules.len())?;
+        writer.add_all(rules.iter().map(|r| (r.id, &r.rule, r.from, r.to)))?;
+        for rule in rules {
+            if let (Some(to), Some(&slot)) = (rule.to, writer.network.rules.get(&rule.id)) {
+                writer.network.ended.push_back((to, slot));
+            }
+        }
+        Ok(())
+    }
+
+    /// The snapshot is complete: its epoch is staged, if it was not.
+    pub fn finish_snapshot(&mut self, network: NetworkId, switch: SwitchId) -> Result<()> {
+        let mut writer = self.writer(network, switch)?;
+        let epoch = loading(&writer, switch)?;
+        writer.publish()?;
+        writer.switch.loading = None;
+        // Rising again, seen from an epoch that all of them have behind them.
+        let base = epoch.0.wrapping_sub(u32::MAX / 2);
+        let ended = writer.network.ended.make_contiguous();
+        ended.sort_by_key(|(to, _)| to.0.wrapping_sub(base));
+        let (switch_slot, slot) = (writer.switch.slot, writer.network.slot);
+        if self.staged_of(slot).lt(epoch) || self.staged_of(slot) == Epoch::ZERO {
+            self.set_staged(slot, epoch);
+        }
+        let flags_at = offset_of!(SwitchEntry, flags);
+        let switches = &self.store.maps.switches;
+        let flags = switches.get(switch_slot, flags_at);
+        switches.publish(switch_slot, flags_at, flags & !SWITCH_LOADING);
+        self.store.bump_generation(slot);
+        Ok(())
+    }
+
+    /// Reclaims rule versions that ended at or before `epoch` (and before this host's clock), and everything else that waits for a grace period.
+    /// Their counters are gone then. Gives how many rules it reclaimed. Waits for a grace period if there was anything.
+    pub fn collect(&mut self, network: NetworkId, epoch: Epoch) -> Result<usize> {
+        let slot = self.network(network)?.slot;
+        let epoch = epoch.min(self.clock_of(slot));
+        let rules = &self.store.maps.rules;
+        let mut gone = Vec::new();
+        let ended = &mut self
+            .networks
+            .get_mut(&network)
+            .ok_or_else(|| super::networks::no_network(network))?
+            .ended;
+        while let Some(&(to, rule)) = ended.front()
+            && to.le(epoch)
+        {
+            ended.pop_front();
+            let id = rules.u64_at(rule, offset_of!(RuleEntry, rule_id));
+            gone.push((RuleId(id.load(std::sync::atomic::Ordering::Relaxed)), rule));
+        }
+        let count = gone.len();
+        self.remove_rules(network, gone)?;
+        self.refresh(network, epoch)?;
+        self.store.reap()?;
+        Ok(count)
+    }
+
+    /// Brings bounds forward that are so old that serial numbers would soon compare them wrongly. `horizon` is past on this host.
+    fn refresh(&mut self, network: NetworkId, horizon: Epoch) -> Result<()> {
+        let state = self.network(network)?;
+        let age = horizon.0.wrapping_sub(state.refreshed.0);
+        if !(REFRESH..=u32::MAX - REFRESH).contains(&age) {
+            return Ok(());
+        }
+        let from_at = offset_of!(RuleEntry, valid_from);
+        for &rule in state.rules.values() {
+            let from = Epoch(self.store.maps.rules.get(rule, from_at));
+            if from.lt(horizon) {
+                self.store.maps.rules.publish(rule, from_at, horizon.0);
+            }
+        }
+        let join_at = offset_of!(SwitchEntry, join_epoch);
+        for &id in &state.switches {
+            let switch = self.switch(network, id)?.slot;
+            let join = Epoch(self.store.maps.switches.get(switch, join_at));
+            if join != Epoch::ZERO && join.lt(horizon) {
+                self.store.maps.switches.publish(switch, join_at, horizon.0);
+            }
+        }
+        self.network_mut(network)?.refreshed = horizon;
+        Ok(())
+    }
+}
+
+/// The epoch before this one.
+fn before(epoch: Epoch) -> Epoch {
+    Epoch(epoch.0.wrapping_sub(1))
+}
+
+fn loading(writer: &Writer<'_>, switch: SwitchId) -> Result<Epoch> {
+    writer.switch.loading.ok_or_else(|| {
+        DatapathError::invalid(
+            format!("a part of a snapshot of switch {switch}"),
+            "no snapshot was begun",
+        )
+    })
+}
+
+impl Writer<'_> {
+    /// Makes sure that there are this many rule slots, before anything is changed.
+    fn reserve(&mut self, count: usize) -> Result<()> {
+        let limit = self.store.rule_stride - 1;
+        if count > self.store.free_rules() as usize {
+            return Err(no_space_for_rules("rules", limit));
+        }
+        if count > self.store.pools.rules.available() as usize {
+            self.store.reap()?;
+        }
+        self.network.rules.reserve(count);
+        Ok(())
+    }
+
+    /// Adds all rules or, after an error, none.
+    fn add_all<'r>(
+        &mut self,
+        rules: impl Iterator<Item = (RuleId, &'r Rule, Epoch, Option<Epoch>)>,
+    ) -> Result<Vec<RuleId>> {
+        let mut added = Vec::with_capacity(rules.size_hint().0);
+        for (id, rule, from, to) in rules {
+            if let Err(e) = self.add(id, rule, from, to) {
+                for id in added {
+                    self.remove(id);
+                }
+                return Err(e);
+            }
+            added.push(id);
+        }
+        Ok(added)
+    }
+
+    /// The slots of rules that are to end.
+    fn find_removed(&self, remove: &[RuleId]) -> Result<Vec<u32>> {
+        let mut seen = std::collections::HashSet::with_capacity(remove.len());
+        let mut slots = Vec::with_capacity(remove.len());
+        for &id in remove {
+            let slot = *self
+                .network
+                .rules
+                .get(&id)
+                .ok_or_else(|| DatapathError::not_found(format!("rule {id}")))?;
+            let rules = &self.store.maps.rules;
+            if rules.get(slot, offset_of!(RuleEntry, switch_slot)) != self.switch.slot {
+                return Err(DatapathError::invalid(
+                    format!("removing rule {id}"),
+                    "it is a rule of another switch",
+                ));
+            }
+            let to = rules.get(slot, offset_of!(RuleEntry, valid_to));
+            if to != 0 || !seen.insert(id) {
+                return Err(DatapathError::invalid(
+                    format!("removing rule {id}"),
+                    "it is removed already",
+                ));
+            }
+            slots.push(slot);
+        }
+        Ok(slots)
+    }
+}
