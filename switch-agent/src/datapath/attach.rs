@@ -1,7 +1,7 @@
 //! Programs on devices: TCX (kernel 6.6 and later) or clsact, and XDP; by links that are pinned, so that they outlive the agent.
 //!
-//! A device in XDP mode has both programs: what XDP cannot express it passes on to TC. Links are pinned as `links/<ifindex>.xdp` and
-//! `links/<ifindex>.tc`. A device that has gone leaves a dead link behind; it is found by its program not being on the device, and replaced.
+//! A device in XDP mode has both programs: what XDP cannot express it passes on to TC. Links are pinned as `links/<ifindex>-xdp` and
+//! `links/<ifindex>-tc`. A device that has gone leaves a dead link behind; it is found by its program not being on the device, and replaced.
 
 use std::fs;
 use std::io;
@@ -153,7 +153,7 @@ impl Datapath {
 
 impl Kernel {
     fn link_path(&self, ifindex: u32, kind: &str) -> PathBuf {
-        self.pins.path(LINKS).join(format!("{ifindex}.{kind}"))
+        self.pins.path(LINKS).join(format!("{ifindex}-{kind}"))
     }
 
     fn unpin(&self, ifindex: u32, kind: &str) -> Result<()> {

@@ -1,0 +1,347 @@
+//! Maps filled by plain system calls, and runs that say everything that changed.
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap, RingBuf},
+    programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, Xdp},
+};
+use std::collections::BTreeMap;
+use switch_abi::*;
+
+pub const RULES: u32 = 256;
+pub const PORTS: u32 = 64;
+const BUCKETS: u32 = 64;
+
+/// Which of the two kinds of programs runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Xdp,
+    Tc,
+}
+
+pub const BOTH: [Mode; 2] = [Mode::Xdp, Mode::Tc];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// To the stack, or (XDP) to TC.
+    Pass,
+    Drop,
+    Redirect,
+}
+
+/// What a run did: verdict, frame, and counters that moved, by name.
+#[derive(Debug)]
+pub struct Outcome {
+    pub verdict: Verdict,
+    pub frame: Vec<u8>,
+    pub moved: BTreeMap<String, u64>,
+}
+
+impl Outcome {
+    /// Asserts on the verdict and on everything that moved (`name` = 1, or `name=n`).
+    #[track_caller]
+    pub fn expect(&self, verdict: Verdict, moved: &[&str]) {
+        let expected: BTreeMap<String, u64> = moved
+            .iter()
+            .map(|item| match item.split_once('=') {
+                Some((name, count)) => (name.to_string(), count.parse().unwrap()),
+                None => (item.to_string(), 1),
+            })
+            .collect();
+        let packets: BTreeMap<_, _> =
+            self.moved.iter().filter(|(name, _)| !name.ends_with("bytes")).map(|(n, c)| (n.clone(), *c)).collect();
+        assert_eq!((self.verdict, packets), (verdict, expected));
+    }
+}
+
+/// One kernel object with its maps.
+pub struct World {
+    bpf: Ebpf,
+    cpus: u32,
+    rules: Vec<RuleEntry>,
+    masks: Vec<FlowKey>,
+    recirculation: u32,
+}
+
+/// Shorthand for actions.
+pub fn act(op: u8, a: u16, b: u32, c: &[u8]) -> Action {
+    let mut bytes = [0; 8];
+    bytes[..c.len()].copy_from_slice(c);
+    Action { op, pad: 0, a, b, c: bytes }
+}
+
+pub fn output(port: u32) -> Action {
+    act(op::OUTPUT, 0, port, &[])
+}
+
+/// Device that a test-run's frames come in by: the loopback device.
+pub const DEVICE: u32 = 1;
+/// The port on [`DEVICE`].
+pub const IN: u32 = 1;
+
+impl World {
+    /// One network (slot 1, id 7, VNI 0x123456) at clock 10, staged 20; one active switch (slot 1, id 5); port slot 1, number 11, on [`DEVICE`].
+    pub fn new() -> Self {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("needs root");
+        let cpus = aya::util::nr_cpus().unwrap() as u32;
+        let (rule_stride, port_stride, mask) = (RULES, PORTS, BUCKETS - 1);
+        let mut bpf = EbpfLoader::new()
+            .map_max_entries(maps::RULE_COUNTERS, RULES * cpus)
+            .map_max_entries(maps::PORT_COUNTERS, PORTS * cpus)
+            .override_global("RULE_STRIDE", &rule_stride, true)
+            .override_global("PORT_STRIDE", &port_stride, true)
+            .override_global("BUCKET_MASK", &mask, true)
+            .load(switch_agent::objects::SWITCH)
+            .unwrap();
+        for name in [programs::XDP_PORT, programs::XDP_UNDERLAY] {
+            let program: &mut Xdp = bpf.program_mut(name).unwrap().try_into().unwrap();
+            program.load().unwrap();
+        }
+        for name in [programs::TC_PORT, programs::TC_UNDERLAY] {
+            let program: &mut SchedClassifier = bpf.program_mut(name).unwrap().try_into().unwrap();
+            program.load().unwrap();
+        }
+        let mut world = Self { bpf, cpus, rules: vec![], masks: vec![], recirculation: 0 };
+        world.network(1, NetworkEntry { id: 7, vni: 0x123456, clock: 10, staged: 20, ..Default::default() });
+        world.switch(1, SwitchEntry { id: 5, network: 1, state: SWITCH_ACTIVE, join_epoch: 1, ..Default::default() });
+        world.port(IN, PortEntry { id: 101, port_no: 11, kind: PORT_LOCAL, ifindex: DEVICE, ..port() });
+        world.set(maps::DEVICES, DEVICE, IN);
+        world
+    }
+
+    pub fn set<T: aya::Pod>(&mut self, map: &str, index: u32, value: T) {
+        Array::<_, T>::try_from(self.bpf.map_mut(map).unwrap()).unwrap().set(index, value, 0).unwrap();
+    }
+
+    pub fn get<T: aya::Pod>(&self, map: &str, index: u32) -> T {
+        Array::<_, T>::try_from(self.bpf.map(map).unwrap()).unwrap().get(&index, 0).unwrap()
+    }
+
+    pub fn network(&mut self, slot: u32, entry: NetworkEntry) {
+        self.set(maps::NETWORKS, slot, entry);
+    }
+
+    pub fn clock(&self) -> u32 {
+        self.get::<NetworkEntry>(maps::NETWORKS, 1).clock
+    }
+
+    pub fn switch(&mut self, slot: u32, entry: SwitchEntry) {
+        self.set(maps::SWITCHES, slot, entry);
+    }
+
+    pub fn port(&mut self, slot: u32, entry: PortEntry) {
+        self.set(maps::PORTS, slot, entry);
+        if entry.id != 0 {
+            let key = TunnelPortKey { network: entry.network, port: entry.id };
+            let mut map = HashMap::<_, TunnelPortKey, u32>::try_from(self.bpf.map_mut(maps::TUNNEL_PORTS).unwrap()).unwrap();
+            map.insert(key, slot, 0).unwrap();
+        }
+    }
+
+    /// A local port (slot `slot`, number `slot + 10`, id `slot + 100`) on device `ifindex`.
+    pub fn local(&mut self, slot: u32, ifindex: u32) {
+        self.port(slot, PortEntry { id: slot + 100, port_no: slot + 10, kind: PORT_LOCAL, ifindex, ..port() });
+    }
+
+    pub fn peer(&mut self, slot: u32, entry: PeerEntry) {
+        self.set(maps::PEERS, slot, entry);
+    }
+
+    pub fn allow(&mut self, source: &[u8], vni: u32, network: u32) {
+        let mut key = TunnelPeerKey { vni, ..Default::default() };
+        key.source[..source.len()].copy_from_slice(source);
+        HashMap::<_, TunnelPeerKey, u32>::try_from(self.bpf.map_mut(maps::TUNNEL_PEERS).unwrap())
+            .unwrap()
+            .insert(key, network, 0)
+            .unwrap();
+    }
+
+    pub fn recirculation(&mut self, ifindex: u32) {
+        self.recirculation = ifindex;
+        self.set(maps::META, 0, Meta { recirculation_ifindex: ifindex, ..Default::default() });
+    }
+
+    /// Adds a rule; its slot. RULE_XDP is set as the agent does unless `flags` has other bits.
+    pub fn rule(&mut self, priority: u16, mask: FlowKey, key: FlowKey, actions: &[Action]) -> u32 {
+        self.rule_with(priority, mask, key, actions, |_| {})
+    }
+
+    pub fn rule_with(
+        &mut self,
+        priority: u16,
+        mask: FlowKey,
+        key: FlowKey,
+        actions: &[Action],
+        change: impl FnOnce(&mut RuleEntry),
+    ) -> u32 {
+        let slot = self.rules.len() as u32 + 1;
+        let tc_only = [op::CONTROLLER, op::ALL, op::FLOOD, op::IN_PORT];
+        let outputs = actions.iter().filter(|a| a.op == op::OUTPUT).count();
+        let last = actions.iter().position(|a| a.op == op::OUTPUT).is_none_or(|at| at + 1 == actions.len());
+        let xdp = outputs <= 1 && last && !actions.iter().any(|a| tc_only.contains(&a.op));
+        let mut entry = RuleEntry {
+            key: key.masked(&mask),
+            valid_from: 1,
+            priority,
+            goto_table: NO_TABLE,
+            switch_slot: 1,
+            rule_id: 1000 + slot as u64,
+            cookie: 2000 + slot as u64,
+            live: RULE_LIVE,
+            action_count: actions.len() as u8,
+            flags: if xdp { RULE_XDP } else { 0 },
+            ..Default::default()
+        };
+        entry.actions[..actions.len()].copy_from_slice(actions);
+        change(&mut entry);
+        self.rules.push(entry);
+        self.masks.push(mask);
+        slot
+    }
+
+    /// Writes all rules to the maps.
+    pub fn commit(&mut self) {
+        let mut tuples: BTreeMap<(u32, u8), Vec<TupleEntry>> = BTreeMap::new();
+        let mut rules = self.rules.clone();
+        let mut next_id = 1;
+        for (rule, mask) in rules.iter_mut().zip(&self.masks) {
+            let run = tuples.entry((rule.switch_slot, rule.table)).or_default();
+            let priority = rule.priority as u32;
+            match run.iter_mut().find(|t| t.mask == *mask) {
+                Some(tuple) => {
+                    tuple.max_priority = tuple.max_priority.max(priority);
+                    rule.tuple = tuple.id;
+                }
+                None => {
+                    run.push(TupleEntry { mask: *mask, max_priority: priority, id: next_id });
+                    rule.tuple = next_id;
+                    next_id += 1;
+                }
+            }
+            rule.hash = hash_key(rule.tuple, rule.key.words());
+        }
+        let mut start = 1;
+        for ((switch, table), run) in &mut tuples {
+            run.sort_by_key(|t| std::cmp::Reverse(t.max_priority));
+            for (i, tuple) in run.iter().enumerate() {
+                self.set(maps::TUPLES, start + i as u32, *tuple);
+            }
+            let word = TableRef { start, count: run.len() as u32 }.to_word();
+            self.set(maps::TABLES, switch * MAX_TABLES + *table as u32, word);
+            start += run.len() as u32;
+        }
+        let mut order: Vec<usize> = (0..rules.len()).collect();
+        order.sort_by_key(|&i| rules[i].priority);
+        let mut heads = vec![0u32; BUCKETS as usize];
+        for i in order {
+            let bucket = (rules[i].hash & (BUCKETS - 1)) as usize;
+            rules[i].next = heads[bucket];
+            heads[bucket] = i as u32 + 1;
+        }
+        for (bucket, head) in heads.iter().enumerate() {
+            self.set(maps::BUCKETS, bucket as u32, *head);
+        }
+        for (i, rule) in rules.iter().enumerate() {
+            self.set(maps::RULES, i as u32 + 1, *rule);
+        }
+    }
+
+    pub fn events(&mut self) -> Vec<(EventHeader, Vec<u8>)> {
+        let mut ring = RingBuf::try_from(self.bpf.map_mut(maps::EVENTS).unwrap()).unwrap();
+        let mut events = vec![];
+        while let Some(item) = ring.next() {
+            // SAFETY: the kernel program wrote a header there; records are aligned to 8 bytes.
+            let header = unsafe { item.as_ptr().cast::<EventHeader>().read_unaligned() };
+            events.push((header, item[size_of::<EventHeader>()..].to_vec()));
+        }
+        events
+    }
+
+    fn counters(&self) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        let mut add = |name: String, value: u64| *all.entry(name).or_insert(0) += value;
+        for cpu in 0..self.cpus {
+            for slot in 0..=self.rules.len() as u32 {
+                let c: RuleCounters = self.get(maps::RULE_COUNTERS, cpu * RULES + slot);
+                add(format!("rule {slot}"), c.packets);
+                add(format!("rule {slot} bytes"), c.bytes);
+            }
+            for slot in 0..PORTS {
+                let c: PortCounters = self.get(maps::PORT_COUNTERS, cpu * PORTS + slot);
+                add(format!("rx {slot}"), c.rx_packets);
+                add(format!("rx {slot} bytes"), c.rx_bytes);
+                add(format!("tx {slot}"), c.tx_packets);
+                add(format!("tx {slot} bytes"), c.tx_bytes);
+                for (i, drops) in c.drops.iter().enumerate() {
+                    let name = DropReason::ALL.get(i).map_or("?", |r| r.name());
+                    add(format!("{name} {slot}"), *drops);
+                }
+            }
+        }
+        all
+    }
+
+    /// Runs the program for a switch port.
+    pub fn run(&mut self, mode: Mode, frame: &[u8]) -> Outcome {
+        self.run_program(mode, frame, programs::XDP_PORT, programs::TC_PORT)
+    }
+
+    /// Runs the program for an underlay device.
+    pub fn receive(&mut self, mode: Mode, frame: &[u8]) -> Outcome {
+        self.run_program(mode, frame, programs::XDP_UNDERLAY, programs::TC_UNDERLAY)
+    }
+
+    fn run_program(&mut self, mode: Mode, frame: &[u8], xdp: &str, tc: &str) -> Outcome {
+        let before = self.counters();
+        let mut out = vec![0; 16384];
+        let options = || {
+            let mut options = TestRunOptions::new();
+            options.data_in = Some(frame);
+            options
+        };
+        let result: Result<_, ProgramError> = match mode {
+            Mode::Xdp => {
+                let program: &mut Xdp = self.bpf.program_mut(xdp).unwrap().try_into().unwrap();
+                program.test_run(TestRunOptions { data_out: Some(&mut out), ..options() })
+            }
+            Mode::Tc => {
+                let program: &mut SchedClassifier = self.bpf.program_mut(tc).unwrap().try_into().unwrap();
+                program.test_run(TestRunOptions { data_out: Some(&mut out), ..options() })
+            }
+        };
+        let result = result.unwrap();
+        out.truncate(result.data_size_out as usize);
+        let verdict = match (mode, result.return_value as i32) {
+            (Mode::Xdp, 1) | (Mode::Tc, 2) => Verdict::Drop,
+            (Mode::Xdp, 2) | (Mode::Tc, -1) => Verdict::Pass,
+            (Mode::Xdp, 4) | (Mode::Tc, 7) => Verdict::Redirect,
+            other => panic!("unexpected verdict {other:?}"),
+        };
+        let moved = self
+            .counters()
+            .into_iter()
+            .filter_map(|(name, value)| {
+                let moved = value - before[&name];
+                (moved != 0).then_some((name, moved))
+            })
+            .collect();
+        Outcome { verdict, frame: out, moved }
+    }
+}
+
+/// A port of switch 1 in network 1.
+pub fn port() -> PortEntry {
+    PortEntry { network: 1, switch_slot: 1, ..Default::default() }
+}
+
+/// A mask or key from a closure.
+pub fn key(fill: impl FnOnce(&mut FlowKey)) -> FlowKey {
+    let mut key = FlowKey::default();
+    fill(&mut key);
+    key
+}
+
+/// Matches everything.
+pub fn any() -> FlowKey {
+    FlowKey::default()
+}

@@ -1,0 +1,10 @@
+//! What the agent's tests share: a network namespace of their own, and a coordinator that does as it is told.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+mod coordinator;
+mod wire;
+mod world;
+
+pub use coordinator::{Coordinator, Session};
+pub use wire::Wire;
+pub use world::{World, in_namespace, ip};
