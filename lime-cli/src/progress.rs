@@ -20,7 +20,7 @@ pub struct Display {
 
 impl Display {
     /// Shown only if wanted, and if somebody sees it.
-    pub fn new(wanted: bool) -> Self {
+    pub fn new(wanted: bool, title: &str) -> Self {
         let visible = wanted && stderr().is_terminal();
         let all = MultiProgress::with_draw_target(if visible {
             ProgressDrawTarget::stderr()
@@ -31,6 +31,8 @@ impl Display {
         steps.set_style(style("  [{bar:30}] {pos}/{len} {wide_msg}").progress_chars("=> "));
         if visible {
             steps.enable_steady_tick(TICK);
+            // A terminal that does not take the title will not take the rest either.
+            let _ = all.println(title);
         }
         Self {
             all,
@@ -54,7 +56,11 @@ impl Display {
                 }
                 bar
             });
-            if phase.done && !bar.is_finished() {
+            if !phase.done {
+                // Those behind it have not begun.
+                break;
+            }
+            if !bar.is_finished() {
                 bar.set_style(style("{msg}"));
                 bar.finish_with_message(format!("✓ {} {}", phase.name, millis(phase.duration_ms)));
             }

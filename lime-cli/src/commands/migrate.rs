@@ -161,14 +161,16 @@ pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
         }
         Command::Status { id, follow: true } => {
             let migration = get(ctx, &mut client, id).await?;
-            let ended = watch(ctx, client, migration, |m| {
-                // JSON: a line for every change. People: only what has become of it.
-                match ctx.out.is_json() && !m.ended() {
-                    true => ctx.out.value(m, String::new),
-                    false => Ok(()),
-                }
-            })
-            .await?;
+            let ended = if ctx.out.is_json() {
+                // A line for every change; the last one is below.
+                watch(ctx, client, migration, |seen| match seen {
+                    Seen::State(m) if !m.ended() => ctx.out.value(m, String::new),
+                    _ => Ok(()),
+                })
+                .await?
+            } else {
+                follow(ctx, client, migration).await?
+            };
             ctx.out.value(&ended, || ended.report())?;
             check_completed(&ended)
         }
@@ -275,12 +277,23 @@ pub async fn follow(
     client: Client,
     migration: Migration,
 ) -> Result<Migration, CliError> {
-    let mut display = Display::new(!ctx.out.is_json());
-    watch(ctx, client, migration, |m| {
-        display.update(m);
+    let mut display = Display::new(!ctx.out.is_json(), &migration.title());
+    watch(ctx, client, migration, |seen| {
+        match seen {
+            Seen::State(m) => display.update(m),
+            Seen::Lost => display.say("the coordinator is away; waiting for it".to_owned()),
+        }
         Ok(())
     })
     .await
+}
+
+/// What a watcher is told.
+enum Seen<'a> {
+    /// The migration has got so far.
+    State(&'a Migration),
+    /// The coordinator does not answer, for now.
+    Lost,
 }
 
 /// Follows a migration to its end, over restarts of the coordinator.
@@ -288,16 +301,16 @@ async fn watch(
     ctx: &Context,
     mut client: Client,
     mut migration: Migration,
-    mut seen: impl FnMut(&Migration) -> Result<(), CliError>,
+    mut seen: impl FnMut(Seen<'_>) -> Result<(), CliError>,
 ) -> Result<Migration, CliError> {
     let id = migration.id;
     let mut lost_since: Option<Instant> = None;
-    seen(&migration)?;
+    seen(Seen::State(&migration))?;
     while !migration.ended() {
         let mut take = |m| {
             migration = m;
             lost_since = None;
-            seen(&migration)
+            seen(Seen::State(&migration))
         };
         let attempt = watch_once(ctx, &mut client, id, &mut take);
         let result = tokio::select! {
@@ -319,6 +332,7 @@ async fn watch(
                         CliError::BadAnswer(format!("migration {id} is not reported any more"))
                     }));
                 }
+                seen(Seen::Lost)?;
                 tokio::time::sleep(RETRY).await;
                 if let Ok(again) = ctx.connect().await {
                     client = again;
