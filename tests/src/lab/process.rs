@@ -50,6 +50,8 @@ impl Process {
             command.env("RUST_LOG", "info");
         }
         command.env("NO_COLOR", "1");
+        // Errors are told by their chain; panics still say where.
+        command.env("RUST_LIB_BACKTRACE", "0");
         // SAFETY: only setns is called between fork and exec; it is a plain system call.
         unsafe {
             command.pre_exec(move || {
