@@ -510,6 +510,9 @@ pub(crate) fn release_port_if_unused(store: &mut Store, numbers: &mut PortNumber
     let key = (entry.switch_slot, entry.port_no);
     if entry.id == 0 && numbers.slots.get(&key) == Some(&slot) {
         numbers.slots.remove(&key);
+        // Until the slot is wiped after a grace period, a re-adoption must not take it for the number's.
+        let port_no_at = offset_of!(PortEntry, port_no);
+        store.maps.ports.publish(slot, port_no_at, 0);
         store.limbo.ports.push(slot);
     }
 }

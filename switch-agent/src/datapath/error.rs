@@ -1,7 +1,5 @@
 //! Why the data path refuses something. The kinds are those of the agent protocol (`AgentError.Code`).
 
-use std::io;
-
 use thiserror::Error;
 
 /// Why an operation on the data path was refused or failed. What failed has changed nothing, unless its documentation says otherwise.
@@ -103,9 +101,5 @@ impl DatapathError {
             what: what.into(),
             source: source.into(),
         }
-    }
-
-    pub(crate) fn last_os(what: impl Into<String>) -> Self {
-        Self::kernel(what, io::Error::last_os_error())
     }
 }

@@ -36,6 +36,8 @@ mod slots;
 mod staging;
 mod state;
 mod switches;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::path::Path;
@@ -124,6 +126,7 @@ impl Datapath {
                 rule_stride: sizes.rules,
                 port_stride: sizes.ports,
                 bucket_mask: sizes.buckets - 1,
+                shared: pins.is_some(),
             },
             limits: *limits,
             networks: IdMap::default(),

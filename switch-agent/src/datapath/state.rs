@@ -156,12 +156,16 @@ pub(crate) struct Store {
     pub(crate) rule_stride: u32,
     pub(crate) port_stride: u32,
     pub(crate) bucket_mask: u32,
+    /// Programs may be running on these maps: grace periods are waited for.
+    pub(crate) shared: bool,
 }
 
 impl Store {
     /// Waits for a grace period, whether or not there is anything to free, and frees what waited.
     pub(crate) fn wait(&mut self) -> Result<()> {
-        grace_period().map_err(|e| DatapathError::kernel("wait for running programs", e))?;
+        if self.shared {
+            grace_period().map_err(|e| DatapathError::kernel("wait for running programs", e))?;
+        }
         self.limbo.graces += 1;
         let limbo = &mut self.limbo;
         for slot in limbo.rules.drain(..) {

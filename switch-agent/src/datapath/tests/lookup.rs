@@ -1,0 +1,61 @@
+//! The table search, over the same memory and in the same steps as the kernel programs.
+
+use std::mem::offset_of;
+use std::sync::atomic::Ordering;
+
+use lime_core::{Epoch, RuleId, SwitchId};
+use switch_abi::{FlowKey, MAX_CHAIN, RuleEntry, TableRef, hash_key, visible};
+
+use super::super::Datapath;
+use super::super::state::Switch;
+
+impl Datapath {
+    /// The rule that a packet with this key meets in a table at a clock.
+    pub(super) fn lookup(
+        &self,
+        switch: SwitchId,
+        table: u8,
+        key: &FlowKey,
+        clock: Epoch,
+    ) -> Option<(RuleId, RuleEntry)> {
+        let maps = &self.store.maps;
+        let slot = self.switches.get(&switch)?.slot;
+        let word = maps
+            .tables
+            .u64_at(Switch::table_word(slot, table as usize), 0)
+            .load(Ordering::Acquire);
+        let run = TableRef::from_word(word);
+        let mut best: Option<RuleEntry> = None;
+        let mut last = u32::MAX;
+        for i in run.start..run.start + run.count {
+            let tuple = maps.tuples.read(i);
+            assert!(tuple.max_priority <= last, "tuples lie in falling priority");
+            last = tuple.max_priority;
+            if best.is_some_and(|b| u32::from(b.priority) >= tuple.max_priority) {
+                break;
+            }
+            let masked = key.masked(&tuple.mask);
+            let hash = hash_key(tuple.id, masked.words());
+            let mut slot = maps.buckets.get(hash & self.store.bucket_mask, 0);
+            let mut steps = 0;
+            while slot != 0 {
+                steps += 1;
+                assert!(steps <= MAX_CHAIN);
+                let rule = maps.rules.read(slot);
+                assert!(u32::from(rule.priority) <= tuple.max_priority || rule.tuple != tuple.id);
+                if rule.hash == hash
+                    && rule.tuple == tuple.id
+                    && rule.key == masked
+                    && visible(rule.valid_from, rule.valid_to, clock.0)
+                {
+                    if best.is_none_or(|b| rule.priority > b.priority) {
+                        best = Some(rule);
+                    }
+                    break;
+                }
+                slot = maps.rules.get(slot, offset_of!(RuleEntry, next));
+            }
+        }
+        best.map(|rule| (RuleId(rule.rule_id), rule))
+    }
+}

@@ -1,0 +1,88 @@
+//! Tests of the data path in ordinary memory, against a table search as the kernel programs do it and a naive one.
+
+mod adoption;
+mod lookup;
+mod ports;
+mod random;
+mod staging;
+
+use lime_core::flow::{Action, Field, FieldMatch, Match, Rule};
+use lime_core::{Epoch, NetworkId, PortId, PortNo, RuleId, SwitchId};
+
+use super::{Datapath, Limits, Place, PortSettings, SwitchSettings};
+
+pub(super) const NET: NetworkId = NetworkId(7);
+pub(super) const SWITCH: SwitchId = SwitchId(9);
+pub(super) const OTHER: SwitchId = SwitchId(10);
+
+pub(super) fn limits() -> Limits {
+    Limits {
+        rules: 4000,
+        ports: 300,
+        networks: 4,
+        switches: 4,
+        peers: 4,
+        event_ring_bytes: 4096,
+    }
+}
+
+/// A data path with one network and an instance of [`SWITCH`].
+pub(super) fn datapath() -> Datapath {
+    let mut dp = Datapath::in_memory(&limits()).unwrap();
+    dp.set_network(NET, 100, false).unwrap();
+    dp.set_switch(NET, &instance(SWITCH)).unwrap();
+    dp
+}
+
+pub(super) fn instance(id: SwitchId) -> SwitchSettings {
+    SwitchSettings {
+        id,
+        instance: true,
+        join_epoch: Epoch::ZERO,
+        retire_epoch: Epoch::ZERO,
+        relay_host: None,
+        hold: false,
+    }
+}
+
+pub(super) fn port(id: u32, switch: SwitchId, place: Place) -> PortSettings {
+    PortSettings {
+        id: PortId(id),
+        switch,
+        port_no: PortNo(id),
+        place,
+        down: false,
+        no_flood: false,
+        mtu: 1500,
+    }
+}
+
+pub(super) fn field(field: Field, value: u128) -> FieldMatch {
+    FieldMatch {
+        field,
+        value,
+        mask: field.full_mask(),
+    }
+}
+
+pub(super) fn rule(priority: u16, fields: Vec<FieldMatch>, to: u32) -> Rule {
+    Rule {
+        table: 0,
+        priority,
+        cookie: 5,
+        matching: Match::new(fields).unwrap(),
+        actions: vec![Action::output(PortNo(to))],
+        goto_table: None,
+        idle_timeout: 0,
+        hard_timeout: 0,
+    }
+}
+
+/// A rule on one destination address.
+pub(super) fn to_mac(mac: u128, to: u32) -> Rule {
+    rule(10, vec![field(Field::EthDst, mac)], to)
+}
+
+pub(super) fn id(n: u64) -> RuleId {
+    RuleId(n)
+}
