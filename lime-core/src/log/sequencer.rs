@@ -141,6 +141,11 @@ impl<E> Sequencer<E> {
         self.acknowledged
     }
 
+    /// The newest ticket: a barrier behind it is behind everything so far.
+    pub fn last_ticket(&self) -> Ticket {
+        Ticket(self.next_ticket - 1)
+    }
+
     /// One member or learner.
     pub fn member(&self, host: HostId) -> Option<&Member> {
         self.members.get(&host)

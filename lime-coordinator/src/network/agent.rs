@@ -1,0 +1,239 @@
+//! Agents come, go and speak.
+
+use lime_core::counters::Count;
+use lime_core::log::Resume;
+use lime_core::model::desired;
+use lime_core::{Epoch, HostId, PortId};
+use lime_proto::v1;
+use tracing::{info, warn};
+use v1::agent_message::Message as FromAgent;
+use v1::coordinator_message::Message;
+
+use super::misbehaved;
+use super::state::State;
+use super::wire;
+use crate::agents::{Session, Waiting};
+use crate::store::{Change, CounterRecord};
+
+impl State {
+    /// A host's stream is open: it gets its desired state, and what it has missed of the log.
+    pub(super) fn host_up(&mut self, session: &Session, adopted: Option<&v1::AdoptedNetwork>) {
+        let host = session.host;
+        if session.cancel.is_cancelled() {
+            // It has gone again, and what tells so is behind or was before this.
+            return;
+        }
+        self.sessions.insert(host, session.clone());
+        if !self.model.members.contains_key(&host) {
+            return;
+        }
+        let adopted = adopted.cloned().unwrap_or_default();
+        if self.seq.member(host).is_none() {
+            // A learner of an operation that a restart interrupted: that operation begins again.
+            return;
+        }
+        let rules_lost = self.model.switches.values().any(|s| {
+            let mine = s.instances.get(&host);
+            mine.is_some_and(|i| *i != lime_core::model::InstanceState::Learning)
+                && !adopted.switches.contains(&s.id.0)
+        });
+        let staged = if rules_lost {
+            Epoch::ZERO
+        } else {
+            Epoch(adopted.staged)
+        };
+        // Configure first: Stage and Activate would be of an unknown network.
+        match self.resume(host, staged, Epoch(adopted.clock), rules_lost) {
+            Ok(()) => {}
+            Err(e) => misbehaved(session, &e),
+        }
+        let resend: Vec<u64> = self
+            .packet_outs
+            .iter()
+            .filter(|(_, p)| p.sent_to == Some(host))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in resend {
+            // Rule 19: executed at most once per id.
+            let min_clock = self.seq.activated();
+            self.send_packet_out(id, min_clock);
+        }
+    }
+
+    fn resume(
+        &mut self,
+        host: HostId,
+        staged: Epoch,
+        clock: Epoch,
+        rules_lost: bool,
+    ) -> Result<(), lime_core::log::ProtocolError> {
+        let name = self.shared.hosts.name(host);
+        let fresh = rules_lost && staged == Epoch::ZERO && self.seq.logged() != Epoch::ZERO;
+        if !fresh {
+            self.reconfigure(host, "configuring a host that has come back");
+            let before = self.seq.outputs();
+            debug_assert!(before.is_empty());
+            match self.seq.connected(host, staged, clock)? {
+                Resume::FromLog => {
+                    info!(network = %self.model.name, host = %name, %staged, %clock, "host goes on from the log");
+                    return Ok(());
+                }
+                Resume::FromSnapshot(_) => {}
+            }
+        } else {
+            // It must not go on from the log: its instances would lack what they had.
+            let _ = self.seq.connected(host, Epoch::ZERO, Epoch::ZERO)?;
+            drop(self.seq.outputs());
+        }
+        self.resync(host);
+        Ok(())
+    }
+
+    /// The host has lost what it had (a reboot): its instances learn again, all in one go on its FIFO stream.
+    fn resync(&mut self, host: HostId) {
+        let at = self.seq.logged();
+        let Some(session) = self.sessions.get(&host).cloned() else {
+            return;
+        };
+        warn!(network = %self.model.name, host = %session.name, %at, "host has lost its state: sending snapshots");
+        self.counters_lost(host);
+        let id = session.next_id();
+        session.expect(id, Waiting::Nobody("configuring a host that lost its state"));
+        session.send(Message::Configure(self.configure(host, id, true)));
+        let with_rules: Vec<_> = self
+            .model
+            .switches
+            .values()
+            .filter(|s| s.instances.contains_key(&host))
+            .map(|s| s.id)
+            .collect();
+        let mut answers = vec![self.send_snapshot(&session, None, at).0];
+        for switch in with_rules {
+            answers.push(self.send_snapshot(&session, Some(switch), at).0);
+        }
+        let id = session.next_id();
+        session.expect(id, Waiting::Nobody("configuring a host that lost its state"));
+        let mut configure = self.configure(host, id, false);
+        configure.min_clock = self.seq.activated().0;
+        session.send(Message::Configure(configure));
+        self.seq.snapshot_sent(host, at);
+        let done = async move {
+            for answer in answers {
+                match answer.await {
+                    Ok(done) if done.error.is_none() => {}
+                    _ => return false,
+                }
+            }
+            true
+        };
+        self.later(done, move |state, ok| {
+            if ok {
+                state.seq.snapshot_done(host, at);
+            } else {
+                warn!(network = %state.model.name, "the snapshots for a host that lost its state did not arrive");
+            }
+        });
+    }
+
+    /// What the host had counted when it was last read is all that is known of it.
+    fn counters_lost(&mut self, host: HostId) {
+        let network = self.model.id;
+        let mut changes = Vec::new();
+        for what in self.counters.live_on(host) {
+            self.counters.finish(host, what, None::<Count>);
+            let (finals, floor) = self.counters.kept(what);
+            let record = CounterRecord {
+                what,
+                finals,
+                floor,
+            };
+            changes.push(Change::counter(network, &record));
+        }
+        drop(self.shared.store.commit(changes));
+    }
+
+    /// A host's stream has ended.
+    pub(super) fn host_down(&mut self, session: &Session) {
+        let current = self.sessions.get(&session.host);
+        if current.is_some_and(|s| s.number == session.number) {
+            self.sessions.remove(&session.host);
+            self.seq.disconnected(session.host);
+        }
+    }
+
+    /// An agent said something about this network.
+    pub(super) fn from_agent(&mut self, session: &Session, message: FromAgent) {
+        let host = session.host;
+        let current = self.sessions.get(&host);
+        if current.is_none_or(|s| s.number != session.number) {
+            // The rest of a stream that another has replaced: rule 18, a new incarnation.
+            return;
+        }
+        let result = match message {
+            FromAgent::Staged(m) => match m.error {
+                None => self.seq.staged(host, Epoch(m.epoch)),
+                Some(e) => self.seq.stage_failed(host, Epoch(m.epoch), e.message),
+            },
+            FromAgent::Activated(m) => self.seq.acknowledge(host, Epoch(m.epoch)),
+            FromAgent::Event(m) => self.event(host, m),
+            FromAgent::PortStatus(m) => {
+                let port = PortId(m.port_id);
+                if m.up && !m.missing {
+                    self.down.remove(&port);
+                } else if self.model.ports.contains_key(&port) {
+                    self.down.insert(port);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        if let Err(e) = result {
+            misbehaved(session, &e);
+        }
+    }
+
+    fn event(
+        &mut self,
+        host: HostId,
+        event: v1::Event,
+    ) -> Result<(), lime_core::log::ProtocolError> {
+        let switch = self.model.switches.get(&lime_core::SwitchId(event.switch));
+        let Some(switch) = switch else {
+            return Ok(());
+        };
+        let out = v1::ControllerEvent {
+            network: self.model.name.clone(),
+            switch: switch.name.clone(),
+            version: event.version,
+            packet_in: event.packet_in,
+        };
+        let held = (event.held_id != 0).then_some(event.held_id);
+        self.seq.event(host, Epoch(event.version), held, out)
+    }
+
+    /// The host's desired state, for an operation that waits for it.
+    pub fn desired_message(&self, host: HostId, request_id: u64) -> v1::Configure {
+        self.configure(host, request_id, false)
+    }
+
+    /// The host's desired state, as a message.
+    pub(super) fn configure(&self, host: HostId, request_id: u64, learn_again: bool) -> v1::Configure {
+        let config = desired(&self.model, host, self.seq.last(), learn_again);
+        let address = |h| {
+            let hosts = self.shared.hosts.lock();
+            hosts
+                .get(&h)
+                .map(|host| host.record.underlay_address.clone())
+                .unwrap_or_default()
+        };
+        v1::Configure {
+            request_id,
+            network: self.model.id.0,
+            generation: self.shared.ids.generation(),
+            vni: self.model.vni,
+            consistency: v1::Consistency::from(self.model.consistency).into(),
+            min_clock: 0,
+            ..wire::configure(config, address)
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The state of a network's actor.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use lime_core::counters::Counters;
+use lime_core::log::{EntryKind, Sequencer, StageError, Ticket};
+use lime_core::model::{InstanceState, MemberState, Network, RuleBook};
+use lime_core::{Epoch, HostId, PortId, SwitchId};
+use lime_proto::v1;
+use tokio::sync::mpsc;
+
+use super::Job;
+use super::controllers::Subscriber;
+use super::packet_out::PendingPacketOut;
+use crate::agents::Session;
+use crate::shared::Shared;
+use crate::store::{Change, Commit};
+
+/// Runs when a submission is complete, or has failed.
+pub type Waiter = Box<dyn FnOnce(&mut State, Result<Epoch, StageError>) + Send>;
+
+/// A network, as its actor has it.
+pub struct State {
+    /// What its owner wants.
+    pub model: Network,
+    /// Its rules.
+    pub rules: RuleBook,
+    /// Its log.
+    pub seq: Sequencer<v1::ControllerEvent>,
+    /// Its counters.
+    pub counters: Counters,
+    /// Streams to its members.
+    pub sessions: BTreeMap<HostId, Session>,
+    /// Ports whose device is down or missing, as agents report.
+    pub down: HashSet<PortId>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) mailbox: Option<mpsc::WeakSender<Job>>,
+    pub(super) waiters: HashMap<Ticket, Waiter>,
+    /// Instances that learn: Stage has their rules above the epoch of their snapshot.
+    pub(super) clones: HashMap<(SwitchId, HostId), Epoch>,
+    pub(super) subscribers: Vec<Subscriber>,
+    pub(super) packet_outs: BTreeMap<u64, PendingPacketOut>,
+    /// Rules removed since the last collection, by host.
+    pub(super) removed: HashMap<HostId, i64>,
+    /// Epochs in the store's log.
+    pub(super) stored_log: std::collections::VecDeque<Epoch>,
+    /// Counters read since they were last stored.
+    pub(super) unsaved: HashSet<lime_core::counters::Counted>,
+    /// When each rule was first seen in the log by this process, for durations.
+    pub(super) since: HashMap<lime_core::RuleId, std::time::Instant>,
+    pub(super) next_subscriber: u64,
+    /// Drops by reason, as hosts last reported them.
+    pub(super) reasons: BTreeMap<(PortId, HostId), HashMap<String, u64>>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("model", &self.model).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// A network with this model and log.
+    pub fn new(
+        shared: Arc<Shared>,
+        model: Network,
+        rules: RuleBook,
+        seq: Sequencer<v1::ControllerEvent>,
+        counters: Counters,
+        stored_log: impl IntoIterator<Item = Epoch>,
+    ) -> Self {
+        Self {
+            model,
+            rules,
+            seq,
+            counters,
+            sessions: BTreeMap::new(),
+            down: HashSet::new(),
+            shared,
+            mailbox: None,
+            waiters: HashMap::new(),
+            clones: HashMap::new(),
+            subscribers: Vec::new(),
+            packet_outs: BTreeMap::new(),
+            removed: HashMap::new(),
+            stored_log: stored_log.into_iter().collect(),
+            unsaved: HashSet::new(),
+            since: HashMap::new(),
+            next_subscriber: 1,
+            reasons: BTreeMap::new(),
+        }
+    }
+
+    /// Puts a job into this actor's own mailbox when `done` is.
+    pub(super) fn later<T: Send + 'static>(
+        &self,
+        done: impl Future<Output = T> + Send + 'static,
+        then: impl FnOnce(&mut State, T) + Send + 'static,
+    ) {
+        let mailbox = self.mailbox.clone();
+        self.shared.tasks.spawn(async move {
+            let result = done.await;
+            if let Some(mailbox) = mailbox.and_then(|m| m.upgrade()) {
+                let job: Job = Box::new(move |state| then(state, result));
+                // The network is closing otherwise.
+                let _ = mailbox.send(job).await;
+            }
+        });
+    }
+
+    /// The shared state.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Changes the model and queues it for the store; wait for the commit before anybody is told.
+    pub fn change<R>(&mut self, f: impl FnOnce(&mut Network) -> R) -> (R, Commit) {
+        let result = f(&mut self.model);
+        (result, self.commit_with(Vec::new()))
+    }
+
+    /// Commits the model together with other changes.
+    pub fn commit_with(&mut self, mut changes: Vec<Change>) -> Commit {
+        changes.push(Change::network(&self.model));
+        self.shared.store.commit(changes)
+    }
+
+    /// Runs this when the submission is complete.
+    pub fn on_completion(&mut self, ticket: Ticket, waiter: Waiter) {
+        self.waiters.insert(ticket, waiter);
+    }
+
+    /// The model's half of an entry of membership, at the moment it gets its epoch.
+    pub(super) fn seal_membership(&mut self, kind: &EntryKind, epoch: Epoch) -> bool {
+        match *kind {
+            EntryKind::Join { switch, host } => {
+                match switch.and_then(|s| self.model.switches.get_mut(&s)) {
+                    Some(switch) => {
+                        let active = InstanceState::Active(Some(epoch));
+                        switch.instances.insert(host, active);
+                    }
+                    None => {
+                        self.model.members.insert(host, MemberState::Full);
+                    }
+                }
+                true
+            }
+            EntryKind::Retire { switch, host } => {
+                let switch = switch.and_then(|s| self.model.switches.get_mut(&s));
+                if let Some(state) = switch.and_then(|s| s.instances.get_mut(&host)) {
+                    *state = InstanceState::Retiring(Some(epoch));
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Names of hosts that updates wait for.
+    pub fn waiting_for(&self) -> Vec<String> {
+        let hosts = self.seq.waiting_for();
+        hosts.iter().map(|h| self.shared.hosts.name(*h)).collect()
+    }
+
+    /// The switch of this name.
+    pub fn switch(&self, name: &str) -> Result<&lime_core::model::Switch, tonic::Status> {
+        self.model.switch_named(name).ok_or_else(|| {
+            tonic::Status::not_found(format!(
+                "switch {}/{name} does not exist: `lime switch list` shows those that do",
+                self.model.name
+            ))
+        })
+    }
+
+    /// The epochs that the store has, for their deletion.
+    pub fn take_log(&mut self) -> Vec<Epoch> {
+        std::mem::take(&mut self.stored_log).into()
+    }
+
+    /// Once a second: what may wait.
+    pub(super) fn tick(&mut self) {
+        self.seq.collect();
+        self.save_floors();
+        self.carry_out();
+    }
+}

@@ -1,0 +1,137 @@
+//! Hosts become members of a network, and leave it: rule 15.
+
+use lime_core::HostId;
+use lime_core::log::EntryKind;
+use lime_core::model::MemberState;
+use lime_proto::v1;
+use tonic::Status;
+use v1::coordinator_message::Message;
+
+use super::{Operation, agent_error};
+use crate::store::Change;
+
+impl Operation {
+    /// Makes the host a member, if it is none.
+    pub async fn ensure_member(&self, host: HostId) -> Result<(), Status> {
+        let state = self
+            .network
+            .call(move |s| s.model.members.get(&host).copied())
+            .await?;
+        match state {
+            Some(MemberState::Full) => return Ok(()),
+            Some(MemberState::Leaving) => {
+                // It never stopped taking part.
+                self.change(move |n| n.members.insert(host, MemberState::Full))
+                    .await?;
+                return self.configure_all().await;
+            }
+            Some(MemberState::Learning) => {}
+            None => {
+                self.change(move |n| n.members.insert(host, MemberState::Learning))
+                    .await?;
+            }
+        }
+        self.configure(host).await?;
+        let name = self.shared.hosts.name(host);
+        let broken = || {
+            Status::unavailable(format!(
+                "host {name}: its agent's stream broke while it was joining: try again"
+            ))
+        };
+        let answer = self.network.call(move |s| s.begin_learning(host)).await?;
+        let done = self
+            .within(async { answer.ok_or_else(broken)?.await.map_err(|_| broken()) })
+            .await?;
+        if let Some(e) = &done.error {
+            return Err(agent_error(&name, e));
+        }
+        self.within(self.network.complete(move |s| {
+            s.seq.submit(EntryKind::Join { switch: None, host })
+        }))
+        .await?;
+        self.configure_all().await
+    }
+
+    /// Lets the host leave, if nothing of the network is on it any more.
+    pub async fn release_member(&self, host: HostId) -> Result<(), Status> {
+        let state = self
+            .network
+            .call(move |s| {
+                let state = s.model.members.get(&host).copied();
+                state.filter(|_| !s.model.uses(host))
+            })
+            .await?;
+        let Some(state) = state else { return Ok(()) };
+        if state == MemberState::Learning {
+            return self.drop_member(host, None).await;
+        }
+        self.change(move |n| n.members.insert(host, MemberState::Leaving))
+            .await?;
+        self.configure_all().await?;
+        // Nobody sends to it any more; what is under way arrives, and is forwarded with its tag (rule 6).
+        self.pause(self.shared.config.drain).await;
+        self.within(self.network.complete(move |s| {
+            s.seq.submit(EntryKind::Retire { switch: None, host })
+        }))
+        .await?;
+        let counters = self.read_counters(host, None, false).await?;
+        self.drop_member(host, Some(counters)).await
+    }
+
+    async fn drop_member(&self, host: HostId, finals: Option<v1::Counters>) -> Result<(), Status> {
+        let commit = self
+            .network
+            .call(move |s| {
+                s.model.members.remove(&host);
+                let changes = match &finals {
+                    Some(finals) => s.finish_counters(host, finals, |_| true),
+                    None => Vec::<Change>::new(),
+                };
+                s.seq.remove_member(host);
+                s.commit_with(changes)
+            })
+            .await?;
+        self.committed(commit).await?;
+        let network = self.network.id.0;
+        // A host that is away now is told when it comes back (Welcome.forget).
+        self.network
+            .call(move |s| {
+                if let Some(session) = s.sessions.get(&host) {
+                    let id = session.next_id();
+                    session.expect(id, crate::agents::Waiting::Nobody("forgetting a network"));
+                    session.send(Message::Forget(v1::Forget {
+                        request_id: id,
+                        network,
+                    }));
+                }
+            })
+            .await?;
+        self.configure_all().await
+    }
+
+    /// A host's counters, of one switch or (without rules) of all ports.
+    pub async fn read_counters(
+        &self,
+        host: HostId,
+        switch: Option<lime_core::SwitchId>,
+        rules: bool,
+    ) -> Result<v1::Counters, Status> {
+        let done = self
+            .request(host, move |state, request_id| {
+                Message::ReadCounters(v1::ReadCounters {
+                    request_id,
+                    network: state.model.id.0,
+                    switch_id: switch.map_or(0, |s| s.0),
+                    rules,
+                })
+            })
+            .await?;
+        match done.result {
+            Some(v1::done::Result::Counters(counters)) => Ok(counters),
+            _ => Err(Status::internal(format!(
+                "host {} answered ReadCounters without counters",
+                self.shared.hosts.name(host)
+            ))),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Switches are made and deleted.
+
+use std::collections::BTreeMap;
+
+use lime_core::counters::Counted;
+use lime_core::model::Switch;
+use lime_core::{HostId, SwitchId};
+use tonic::Status;
+
+use super::Operation;
+use crate::store::Change;
+
+/// Switches of one network.
+const MAX_SWITCHES: usize = 1000;
+
+impl Operation {
+    /// Makes a switch with its first instance.
+    pub async fn create_switch(&self, name: String, host: HostId) -> Result<SwitchId, Status> {
+        let id = self.shared.ids.switch();
+        let changes = self.shared.ids.persisted();
+        self.shared.commit(changes).await?;
+        self.change(move |n| {
+            if n.switch_named(&name).is_some() {
+                return Err(Status::already_exists(format!(
+                    "switch {}/{name} exists already",
+                    n.name
+                )));
+            }
+            if n.switches.len() >= MAX_SWITCHES {
+                return Err(Status::resource_exhausted(format!(
+                    "network {} has {MAX_SWITCHES} switches, and no more are allowed",
+                    n.name
+                )));
+            }
+            let switch = Switch {
+                id,
+                name,
+                instances: BTreeMap::new(),
+                groups: BTreeMap::new(),
+            };
+            n.switches.insert(id, switch);
+            Ok(())
+        })
+        .await??;
+        match self.add_instance(id, host).await {
+            Ok(_) => Ok(id),
+            Err(e) => {
+                self.delete_switch(id).await?;
+                Err(e)
+            }
+        }
+    }
+
+    /// Deletes a switch that has no ports.
+    pub async fn delete_switch(&self, id: SwitchId) -> Result<(), Status> {
+        let (hosts, commit) = self
+            .network
+            .call(move |s| {
+                let network = s.model.id;
+                let switch = s.model.switches.remove(&id);
+                let hosts: Vec<HostId> = switch
+                    .iter()
+                    .flat_map(|s| s.instances.keys().copied())
+                    .collect();
+                let rules = s.rules.forget(id);
+                let freed = i64::try_from(rules.len()).unwrap_or(0);
+                for &host in &hosts {
+                    s.forget_clone(id, host);
+                    s.shared().hosts.take_rules(host, -freed);
+                }
+                let mut changes = Vec::new();
+                for rule in rules {
+                    changes.push(Change::no_rule(network, rule));
+                    changes.push(Change::no_counter(network, Counted::Rule(rule)));
+                    s.counters.forget(Counted::Rule(rule));
+                }
+                (hosts, s.commit_with(changes))
+            })
+            .await?;
+        self.committed(commit).await?;
+        // A host that is away now learns it when it comes back.
+        let connected = self
+            .network
+            .call(|s| {
+                let members = s.model.members.keys();
+                members
+                    .filter(|h| s.sessions.contains_key(h))
+                    .copied()
+                    .collect::<Vec<_>>()
+            })
+            .await?;
+        self.configure_these(connected).await?;
+        for host in hosts {
+            self.release_member(host).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,297 @@
+//! Rules, groups, counters.
+
+use std::sync::Arc;
+
+use lime_core::SwitchId;
+use lime_core::flow::{FlowMod, Group};
+use lime_core::model::expand;
+use lime_proto::v1;
+use tokio::sync::oneshot;
+use tonic::Status;
+
+use super::{LimeService, Out};
+use crate::network::{Handle, status_of};
+use crate::ops::Operation;
+use crate::shared::Shared;
+
+/// Rules in one message of a list.
+const PART: usize = 2000;
+
+/// Groups of one switch.
+const MAX_GROUPS: usize = 1024;
+
+/// The domain's form of an update.
+pub(super) fn mods_of(mods: Vec<v1::FlowMod>) -> Result<Vec<FlowMod>, Status> {
+    let mods = mods.into_iter().enumerate();
+    mods.map(|(i, m)| FlowMod::try_from(m).map_err(|e| e.within(&format!("mods[{i}]")).into()))
+        .collect()
+}
+
+/// Brings the counters of a network's members together. `rules`: those of this switch, else only of ports.
+pub(super) async fn gather(
+    shared: &Arc<Shared>,
+    network: &Handle,
+    switch: Option<SwitchId>,
+    rules: bool,
+) -> Result<(), Status> {
+    let hosts = network
+        .call(move |s| {
+            let members = s.model.members.keys().copied();
+            let asked = members.filter(|h| {
+                let instance = switch.is_none_or(|sw| s.model.has_instance(sw, *h));
+                !rules || instance
+            });
+            asked.collect::<Vec<_>>()
+        })
+        .await?;
+    let op = Operation::new(shared, network);
+    let replies = hosts.into_iter().map(|host| {
+        let op = &op;
+        async move { Ok::<_, Status>((host, op.read_counters(host, switch, rules).await?)) }
+    });
+    for reply in futures_util::future::join_all(replies).await {
+        let (host, counters) = reply?;
+        network.call(move |s| s.observe(host, &counters)).await?;
+    }
+    Ok(())
+}
+
+/// A switch's rules, with their counters.
+pub(super) async fn rules_of(
+    shared: &Arc<Shared>,
+    network: &Handle,
+    request: &v1::ListRulesRequest,
+) -> Result<Vec<v1::RuleStats>, Status> {
+    let (name, stats) = (request.switch.clone(), request.stats);
+    let switch = network.call(move |s| s.switch(&name).map(|s| s.id)).await??;
+    if stats {
+        gather(shared, network, Some(switch), true).await?;
+    }
+    network.call(move |s| s.rule_stats(switch, stats)).await
+}
+
+/// Ports' counters.
+pub(super) async fn ports_of(
+    shared: &Arc<Shared>,
+    network: &Handle,
+    switch: &str,
+) -> Result<Vec<v1::PortStatsOf>, Status> {
+    let only = switch.to_owned();
+    let known = only.clone();
+    network
+        .call(move |s| {
+            if known.is_empty() {
+                return Ok(());
+            }
+            s.switch(&known).map(|_| ())
+        })
+        .await??;
+    gather(shared, network, None, false).await?;
+    network
+        .call(move |s| {
+            let mut wanted = Vec::new();
+            for switch in s.model.switches.values() {
+                if only.is_empty() || switch.name == only {
+                    let ports = s.model.ports_of(switch.id);
+                    wanted.extend(ports.iter().map(|p| (switch.name.clone(), p.no.0, p.id)));
+                }
+            }
+            let network = s.model.name.clone();
+            let stats = wanted.into_iter().map(|(switch, port_no, id)| v1::PortStatsOf {
+                network: network.clone(),
+                switch,
+                port_no,
+                counters: Some(s.port_counters(id)),
+            });
+            stats.collect()
+        })
+        .await
+}
+
+impl LimeService {
+    pub(super) async fn update_rules(
+        &self,
+        request: v1::UpdateRulesRequest,
+    ) -> Result<v1::UpdateRulesResponse, Status> {
+        let network = self.network(&request.network)?;
+        let mods = mods_of(request.mods)?;
+        let (reply, done) = oneshot::channel();
+        let updated = network
+            .call(move |s| {
+                let updated = s.update(&request.switch, mods)?;
+                s.on_completion(updated.ticket, Box::new(move |_, r| drop(reply.send(r))));
+                Ok::<_, Status>(updated)
+            })
+            .await??;
+        let closing = |_| Status::unavailable("the coordinator is stopping");
+        let epoch = done.await.map_err(closing)?.map_err(|e| status_of(&e))?;
+        Ok(v1::UpdateRulesResponse {
+            epoch: epoch.0,
+            added: updated.added,
+            removed: updated.removed,
+        })
+    }
+
+    pub(super) async fn list_rules(
+        &self,
+        request: v1::ListRulesRequest,
+    ) -> Result<Out<v1::ListRulesResponse>, Status> {
+        let network = self.network(&request.network)?;
+        let rules = rules_of(&self.shared, &network, &request).await?;
+        let mut parts = Vec::new();
+        let mut rules = rules.into_iter().peekable();
+        while rules.peek().is_some() {
+            let rules = rules.by_ref().take(PART).collect();
+            parts.push(Ok(v1::ListRulesResponse { rules }));
+        }
+        Ok(Box::pin(futures_util::stream::iter(parts)))
+    }
+
+    pub(super) async fn port_stats(
+        &self,
+        request: v1::PortStatsRequest,
+    ) -> Result<v1::PortStatsResponse, Status> {
+        let mut ports = Vec::new();
+        for network in self.selected(&request.network)? {
+            ports.extend(ports_of(&self.shared, &network, &request.switch).await?);
+        }
+        Ok(v1::PortStatsResponse { ports })
+    }
+
+    pub(super) async fn create_group(
+        &self,
+        request: v1::CreateGroupRequest,
+    ) -> Result<v1::Group, Status> {
+        let network = self.network(&request.network)?;
+        let group = request
+            .group
+            .ok_or_else(|| Status::invalid_argument("group: is missing"))?;
+        let group = Group::try_from(group)?;
+        let reply = v1::Group::from(&group);
+        self.operate(&network, move |op| async move {
+            op.change(move |n| {
+                let network = n.name.clone();
+                let switch = n.switches.values_mut().find(|s| s.name == request.switch);
+                let switch = switch.ok_or_else(|| {
+                    Status::not_found(format!("switch {network}/{} does not exist", request.switch))
+                })?;
+                if switch.groups.contains_key(&group.id) {
+                    return Err(Status::already_exists(format!(
+                        "group {} of switch {network}/{} exists already: delete it first",
+                        group.id, switch.name
+                    )));
+                }
+                if switch.groups.len() >= MAX_GROUPS {
+                    return Err(Status::resource_exhausted(format!(
+                        "switch {network}/{} has {MAX_GROUPS} groups, and no more are allowed",
+                        switch.name
+                    )));
+                }
+                switch.groups.insert(group.id, group);
+                Ok(())
+            })
+            .await?
+        })
+        .await?;
+        Ok(reply)
+    }
+
+    pub(super) async fn delete_group(
+        &self,
+        request: v1::DeleteGroupRequest,
+    ) -> Result<v1::Empty, Status> {
+        let network = self.network(&request.network)?;
+        self.operate(&network, move |op| async move {
+            let commit = op
+                .network
+                .call(move |s| {
+                    let (id, name) = {
+                        let switch = s.switch(&request.switch)?;
+                        if !switch.groups.contains_key(&request.group_id) {
+                            return Err(Status::not_found(format!(
+                                "group {} of switch {}/{} does not exist",
+                                request.group_id, s.model.name, switch.name
+                            )));
+                        }
+                        (switch.id, switch.name.clone())
+                    };
+                    if s.group_in_use(id, request.group_id) {
+                        return Err(Status::failed_precondition(format!(
+                            "group {} of switch {}/{name} is used by rules: delete those first",
+                            request.group_id, s.model.name
+                        )));
+                    }
+                    if let Some(switch) = s.model.switches.get_mut(&id) {
+                        switch.groups.remove(&request.group_id);
+                    }
+                    Ok(s.commit_with(Vec::new()))
+                })
+                .await??;
+            op.committed(commit).await
+        })
+        .await?;
+        Ok(v1::Empty {})
+    }
+
+    pub(super) async fn list_groups(
+        &self,
+        request: v1::ListGroupsRequest,
+    ) -> Result<v1::ListGroupsResponse, Status> {
+        let network = self.network(&request.network)?;
+        let groups = network
+            .call(move |s| {
+                let switch = s.switch(&request.switch)?;
+                Ok::<_, Status>(switch.groups.values().map(v1::Group::from).collect())
+            })
+            .await??;
+        Ok(v1::ListGroupsResponse { groups })
+    }
+
+    pub(super) async fn send_packet_out(
+        &self,
+        request: v1::SendPacketOutRequest,
+    ) -> Result<v1::Empty, Status> {
+        let network = self.network(&request.network)?;
+        let packet = packet_of(request.packet_out)?;
+        let (_, done) = network
+            .call(move |s| {
+                let packet = with_groups(s, &request.switch, packet)?;
+                s.packet_out(&request.switch, packet, lime_core::log::Ticket(0))
+            })
+            .await??;
+        let closing = |_| Status::unavailable("the coordinator is stopping");
+        done.await.map_err(closing)??;
+        Ok(v1::Empty {})
+    }
+}
+
+/// The domain's form of a packet-out.
+pub(super) fn packet_of(
+    packet: Option<v1::PacketOut>,
+) -> Result<lime_core::flow::PacketOut, Status> {
+    let packet = packet.ok_or_else(|| Status::invalid_argument("packet_out: is missing"))?;
+    Ok(lime_core::flow::PacketOut::try_from(packet)?)
+}
+
+/// A packet-out with its groups expanded, as rules have theirs.
+pub(super) fn with_groups(
+    state: &crate::network::State,
+    switch: &str,
+    mut packet: lime_core::flow::PacketOut,
+) -> Result<lime_core::flow::PacketOut, Status> {
+    let groups = &state.switch(switch)?.groups;
+    let rule = lime_core::flow::Rule {
+        table: 0,
+        priority: 0,
+        cookie: 0,
+        matching: lime_core::flow::Match::any(),
+        actions: std::mem::take(&mut packet.actions),
+        goto_table: None,
+        idle_timeout: 0,
+        hard_timeout: 0,
+    };
+    let expanded =
+        expand(&rule, groups).map_err(|e| Status::invalid_argument(format!("packet_out: {e}")))?;
+    packet.actions = expanded.actions;
+    Ok(packet)
+}

@@ -1,0 +1,94 @@
+//! Networks, switches, ports, links and rules, end to end with fake agents.
+
+mod support;
+
+use lime_proto::v1;
+use support::{Coordinator, FakeAgent, add, network, port_request, switch, update};
+use tonic::Code;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_on_one_host() {
+    let coordinator = Coordinator::start().await;
+    let a = FakeAgent::start(&coordinator.url(), "a").await;
+    let mut client = coordinator.client().await;
+    network(&mut client, "n").await;
+    switch(&mut client, "n", "s", "a").await;
+    switch(&mut client, "n", "t", "a").await;
+    let port = client
+        .create_port(port_request("n", "s", "a", "vm-1"))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((port.port_no, port.host.as_str()), (1, "a"));
+    let link = client
+        .create_link(v1::CreateLinkRequest {
+            network: "n".into(),
+            switch_a: "s".into(),
+            port_a: 0,
+            switch_b: "t".into(),
+            port_b: 7,
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((link.port_a, link.port_b), (2, 7));
+    let updated = client
+        .update_rules(update("n", "s", vec![add(5, 1), add(6, 2)]))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((updated.added, updated.removed), (2, 0));
+    assert_eq!(a.visible(1, 1), vec![5, 6]);
+    let mut rules = client
+        .list_rules(v1::ListRulesRequest {
+            network: "n".into(),
+            switch: "s".into(),
+            stats: true,
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(rules.message().await.unwrap().unwrap().rules.len(), 2);
+    // What is in use cannot go.
+    let refused = client
+        .delete_switch(v1::DeleteSwitchRequest {
+            network: "n".into(),
+            name: "s".into(),
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    client
+        .delete_link(v1::DeleteLinkRequest {
+            network: "n".into(),
+            switch_a: "t".into(),
+            port_a: 7,
+        })
+        .await
+        .unwrap();
+    client
+        .delete_port(v1::DeletePortRequest {
+            network: "n".into(),
+            switch: "s".into(),
+            port_no: 1,
+        })
+        .await
+        .unwrap();
+    for name in ["s", "t"] {
+        client
+            .delete_switch(v1::DeleteSwitchRequest {
+                network: "n".into(),
+                name: name.into(),
+            })
+            .await
+            .unwrap();
+    }
+    client
+        .delete_network(v1::DeleteNetworkRequest { name: "n".into() })
+        .await
+        .unwrap();
+    support::until("the host to forget the network", || async {
+        a.network(1).is_none().then_some(())
+    })
+    .await;
+}

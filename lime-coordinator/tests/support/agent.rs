@@ -1,0 +1,620 @@
+//! A fake agent: tables in memory that keep the protocol's invariants, and die loudly when the coordinator breaks them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lime_proto::v1;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use v1::agent_message::Message as Up;
+use v1::coordinator_message::Message as Down;
+
+#[derive(Clone, Debug)]
+pub struct FakeRule {
+    pub from: u32,
+    pub to: u32,
+    pub priority: u32,
+    pub packets: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct FakeNetwork {
+    pub clock: u32,
+    pub staged: u32,
+    pub fresh: bool,
+    pub config: v1::Configure,
+    pub rules: BTreeMap<u32, BTreeMap<u64, FakeRule>>,
+    pub port_rx: BTreeMap<u32, u64>,
+    pub paused: BTreeSet<u32>,
+    pub running: BTreeSet<u32>,
+}
+
+#[derive(Debug, Default)]
+pub struct Tables {
+    pub networks: BTreeMap<u32, FakeNetwork>,
+    pub packet_outs: Vec<v1::PacketOutCommand>,
+    pub released: Vec<u64>,
+    pub free_rules: u64,
+    /// Rules beyond this are refused with NO_SPACE although they were announced as free.
+    pub really_free: u64,
+    pub devices_missing: BTreeSet<String>,
+    /// Requests are not answered from this name on: the agent "hangs" there and its stream breaks.
+    pub die_at: Option<&'static str>,
+    /// Fail a request of this kind with INTERNAL, this often.
+    pub fail: BTreeMap<&'static str, u32>,
+    pub seen: Vec<&'static str>,
+    pub hold_acks: bool,
+    pub violations: Vec<String>,
+}
+
+/// One agent. Tables outlive its "process", as pinned maps do.
+pub struct FakeAgent {
+    pub name: String,
+    pub tables: Arc<Mutex<Tables>>,
+    url: String,
+    address: String,
+    incarnation: u64,
+    task: Option<JoinHandle<()>>,
+    up: Arc<Mutex<Option<mpsc::UnboundedSender<v1::AgentMessage>>>>,
+}
+
+impl FakeAgent {
+    /// Starts an agent that dials until it is connected, and again when its stream breaks.
+    pub async fn start(url: &str, name: &str) -> Self {
+        static NUMBER: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(1);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let tables = Tables {
+            free_rules: 100_000,
+            really_free: u64::MAX,
+            ..Default::default()
+        };
+        let mut this = Self {
+            name: name.to_owned(),
+            tables: Arc::new(Mutex::new(tables)),
+            url: url.to_owned(),
+            address: format!("10.0.0.{number}"),
+            incarnation: 0,
+            task: None,
+            up: Arc::default(),
+        };
+        this.revive();
+        this.connected().await;
+        this
+    }
+
+    pub fn revive(&mut self) {
+        self.incarnation += 1;
+        let run = Runner {
+            name: self.name.clone(),
+            url: self.url.clone(),
+            address: self.address.clone(),
+            incarnation: self.incarnation,
+            tables: Arc::clone(&self.tables),
+            up: Arc::clone(&self.up),
+        };
+        self.task = Some(tokio::spawn(run.run()));
+    }
+
+    /// SIGKILL: the stream breaks, the tables stay.
+    pub fn kill(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+        *self.up.lock().unwrap() = None;
+    }
+
+    /// The host reboots: nothing stays.
+    pub fn reboot(&mut self) {
+        self.kill();
+        self.tables.lock().unwrap().networks.clear();
+        self.revive();
+    }
+
+    pub async fn connected(&self) {
+        super::until("the agent to connect", || async {
+            self.up.lock().unwrap().as_ref().map(|_| ())
+        })
+        .await;
+    }
+
+    pub fn say(&self, message: Up) {
+        let up = self.up.lock().unwrap();
+        let message = v1::AgentMessage {
+            message: Some(message),
+        };
+        up.as_ref().unwrap().send(message).unwrap();
+    }
+
+    /// A packet-in of this version.
+    pub fn event(&self, network: u32, switch: u32, version: u32, mark: u64) {
+        self.say(Up::Event(v1::Event {
+            network,
+            switch,
+            version,
+            packet_in: Some(v1::PacketIn {
+                cookie: mark,
+                ..Default::default()
+            }),
+            held_id: 0,
+            rule_id: 0,
+        }));
+    }
+
+    pub fn network(&self, id: u32) -> Option<FakeNetwork> {
+        self.tables.lock().unwrap().networks.get(&id).cloned()
+    }
+
+    /// Rules of a switch visible at the present clock, by priority.
+    pub fn visible(&self, network: u32, switch: u32) -> Vec<u32> {
+        let Some(n) = self.network(network) else {
+            return Vec::new();
+        };
+        let rules = n.rules.get(&switch).cloned().unwrap_or_default();
+        let mut visible: Vec<u32> = rules
+            .values()
+            .filter(|r| r.from <= n.clock && (r.to == 0 || n.clock < r.to))
+            .map(|r| r.priority)
+            .collect();
+        visible.sort_unstable();
+        visible
+    }
+
+    pub fn check(&self) {
+        let tables = self.tables.lock().unwrap();
+        assert!(tables.violations.is_empty(), "{}: {:?}", self.name, tables.violations);
+    }
+
+    /// Lets the acknowledgements go that were held.
+    pub fn release_acks(&self) {
+        let mut tables = self.tables.lock().unwrap();
+        tables.hold_acks = false;
+        let acks: Vec<_> = tables.networks.iter().map(|(n, s)| (*n, s.clock)).collect();
+        drop(tables);
+        for (network, epoch) in acks {
+            self.say(Up::Activated(v1::Activated { network, epoch }));
+        }
+    }
+}
+
+impl Drop for FakeAgent {
+    fn drop(&mut self) {
+        self.kill();
+        if !std::thread::panicking() {
+            self.check();
+        }
+    }
+}
+
+struct Runner {
+    name: String,
+    url: String,
+    address: String,
+    incarnation: u64,
+    tables: Arc<Mutex<Tables>>,
+    up: Arc<Mutex<Option<mpsc::UnboundedSender<v1::AgentMessage>>>>,
+}
+
+impl Runner {
+    async fn run(self) {
+        loop {
+            if let Err(e) = self.session().await {
+                tracing::debug!("{}: {e}", self.name);
+            }
+            *self.up.lock().unwrap() = None;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn session(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let channel = tonic::transport::Channel::from_shared(self.url.clone())?
+            .connect()
+            .await?;
+        let mut client = v1::agents_client::AgentsClient::new(channel)
+            .max_decoding_message_size(lime_proto::MAX_MESSAGE_BYTES);
+        let (up, queue) = mpsc::unbounded_channel();
+        let hello = self.hello();
+        up.send(v1::AgentMessage {
+            message: Some(Up::Hello(hello)),
+        })?;
+        let mut down = client
+            .session(UnboundedReceiverStream::new(queue))
+            .await?
+            .into_inner();
+        while let Some(message) = down.message().await? {
+            let Some(message) = message.message else {
+                continue;
+            };
+            let first = matches!(message, Down::Welcome(_));
+            let answers = {
+                let mut tables = self.tables.lock().unwrap();
+                let kind = kind_of(&message);
+                tables.seen.push(kind);
+                if tables.die_at == Some(kind) {
+                    tables.die_at = None;
+                    return Err("dies here".into());
+                }
+                tables.handle(message)
+            };
+            if first {
+                *self.up.lock().unwrap() = Some(up.clone());
+            }
+            for answer in answers {
+                up.send(v1::AgentMessage {
+                    message: Some(answer),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hello(&self) -> v1::Hello {
+        let tables = self.tables.lock().unwrap();
+        let networks = tables.networks.iter().map(|(&network, n)| v1::AdoptedNetwork {
+            network,
+            generation: n.config.generation,
+            clock: n.clock,
+            staged: n.staged,
+            switches: n
+                .config
+                .switches
+                .iter()
+                .filter(|s| s.instance)
+                .map(|s| s.switch_id)
+                .collect(),
+        });
+        v1::Hello {
+            host: self.name.clone(),
+            incarnation: self.incarnation,
+            abi_version: 1,
+            agent_version: "fake".into(),
+            underlay_address: self.address.clone(),
+            underlay_mtu: 9000,
+            networks: networks.collect(),
+            capacity: Some(v1::Capacity {
+                rules: tables.free_rules,
+                ports: 1000,
+            }),
+        }
+    }
+}
+
+fn kind_of(message: &Down) -> &'static str {
+    match message {
+        Down::Welcome(_) => "welcome",
+        Down::Configure(_) => "configure",
+        Down::Forget(_) => "forget",
+        Down::Stage(_) => "stage",
+        Down::Activate(_) => "activate",
+        Down::PacketOut(_) => "packet_out",
+        Down::ReleaseHeld(_) => "release_held",
+        Down::ReadCounters(_) => "read_counters",
+        Down::ReadClock(_) => "read_clock",
+        Down::PausePort(_) => "pause_port",
+        Down::ResumePort(_) => "resume_port",
+        Down::Snapshot(_) => "snapshot",
+        Down::CheckDevice(_) => "check_device",
+        Down::Collect(_) => "collect",
+    }
+}
+
+fn done(request_id: u64) -> v1::Done {
+    v1::Done {
+        request_id,
+        error: None,
+        result: None,
+    }
+}
+
+fn error(request_id: u64, code: v1::agent_error::Code, message: &str) -> Vec<Up> {
+    vec![Up::Done(v1::Done {
+        error: Some(v1::AgentError {
+            code: code.into(),
+            message: message.into(),
+        }),
+        ..done(request_id)
+    })]
+}
+
+impl Tables {
+    fn violation(&mut self, what: String) {
+        tracing::error!("violation: {what}");
+        self.violations.push(what);
+    }
+
+    fn fails(&mut self, kind: &'static str) -> bool {
+        match self.fail.get_mut(kind) {
+            Some(n) if *n > 0 => {
+                *n -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn handle(&mut self, message: Down) -> Vec<Up> {
+        use v1::agent_error::Code;
+        let kind = kind_of(&message);
+        match message {
+            Down::Welcome(w) => {
+                for n in w.forget {
+                    self.networks.remove(&n);
+                }
+                Vec::new()
+            }
+            Down::Configure(c) => {
+                if self.fails(kind) {
+                    return error(c.request_id, Code::Internal, "told to fail");
+                }
+                let id = c.request_id;
+                let known = self.networks.contains_key(&c.network);
+                let n = self.networks.entry(c.network).or_default();
+                n.fresh |= !known;
+                if c.generation <= n.config.generation {
+                    let text = format!("generation {} after {}", c.generation, n.config.generation);
+                    self.violation(text);
+                    return Vec::new();
+                }
+                if c.min_clock > n.staged {
+                    let text = format!("min_clock {} above staged {}", c.min_clock, n.staged);
+                    self.violation(text);
+                    return Vec::new();
+                }
+                n.clock = n.clock.max(c.min_clock);
+                for s in &c.switches {
+                    if !s.instance {
+                        n.rules.remove(&s.switch_id);
+                    }
+                }
+                for p in &c.ports {
+                    if let Some(v1::port_state::Place::Local(_)) = p.place
+                        && !n.paused.contains(&p.port_id)
+                    {
+                        n.running.insert(p.port_id);
+                    }
+                }
+                n.config = c;
+                vec![Up::Done(done(id))]
+            }
+            Down::Forget(f) => {
+                self.networks.remove(&f.network);
+                vec![Up::Done(done(f.request_id))]
+            }
+            Down::Stage(s) => self.stage(s),
+            Down::Activate(a) => {
+                let hold = self.hold_acks;
+                let Some(n) = self.networks.get_mut(&a.network) else {
+                    return Vec::new();
+                };
+                if a.epoch > n.staged {
+                    let text = format!("activate {} above staged {}", a.epoch, n.staged);
+                    self.violation(text);
+                    return Vec::new();
+                }
+                n.clock = n.clock.max(a.epoch);
+                if hold {
+                    return Vec::new();
+                }
+                vec![Up::Activated(v1::Activated {
+                    network: a.network,
+                    epoch: a.epoch,
+                })]
+            }
+            Down::PacketOut(p) => {
+                let id = p.request_id;
+                if !self.packet_outs.iter().any(|q| q.request_id == id) {
+                    self.packet_outs.push(p);
+                }
+                vec![Up::Done(done(id))]
+            }
+            Down::ReleaseHeld(r) => {
+                self.released.extend(r.held_ids);
+                Vec::new()
+            }
+            Down::ReadCounters(r) => self.counters(&r),
+            Down::ReadClock(r) => {
+                let clock = self.networks.get(&r.network).map_or(0, |n| n.clock);
+                vec![Up::Done(v1::Done {
+                    result: Some(v1::done::Result::Clock(clock)),
+                    ..done(r.request_id)
+                })]
+            }
+            Down::PausePort(p) => {
+                if self.fails(kind) {
+                    return error(p.request_id, Code::Internal, "told to fail");
+                }
+                let Some(n) = self.networks.get_mut(&p.network) else {
+                    return error(p.request_id, Code::NotFound, "no network");
+                };
+                n.running.remove(&p.port_id);
+                n.paused.insert(p.port_id);
+                let clock = n.clock;
+                vec![Up::Done(v1::Done {
+                    result: Some(v1::done::Result::Clock(clock)),
+                    ..done(p.request_id)
+                })]
+            }
+            Down::ResumePort(p) => {
+                if self.fails(kind) {
+                    return error(p.request_id, Code::Internal, "told to fail");
+                }
+                let Some(n) = self.networks.get_mut(&p.network) else {
+                    return error(p.request_id, Code::NotFound, "no network");
+                };
+                if p.min_clock > n.staged {
+                    let text = format!("resume at {} above staged {}", p.min_clock, n.staged);
+                    self.violation(text);
+                    return Vec::new();
+                }
+                n.clock = n.clock.max(p.min_clock);
+                n.paused.remove(&p.port_id);
+                n.running.insert(p.port_id);
+                vec![Up::Done(done(p.request_id))]
+            }
+            Down::Snapshot(s) => {
+                let Some(n) = self.networks.get_mut(&s.network) else {
+                    return error(s.request_id, Code::NotFound, "no network");
+                };
+                if s.switch_id == 0 {
+                    if s.epoch < n.staged {
+                        let text = format!("snapshot at {} below staged {}", s.epoch, n.staged);
+                        self.violation(text);
+                        return Vec::new();
+                    }
+                    n.staged = s.epoch;
+                    n.fresh = false;
+                } else {
+                    if n.staged != s.epoch {
+                        let text = format!("snapshot at {} and staged {}", s.epoch, n.staged);
+                        self.violation(text);
+                        return Vec::new();
+                    }
+                    let rules = n.rules.entry(s.switch_id).or_default();
+                    for r in s.rules {
+                        let rule = FakeRule {
+                            from: r.valid_from,
+                            to: r.valid_to,
+                            priority: r.rule.map_or(0, |r| r.priority),
+                            packets: 0,
+                        };
+                        rules.insert(r.rule_id, rule);
+                    }
+                }
+                if s.more {
+                    return Vec::new();
+                }
+                if self.fails(kind) {
+                    return error(s.request_id, Code::NoSpace, "told to fail");
+                }
+                vec![Up::Done(done(s.request_id))]
+            }
+            Down::CheckDevice(c) => {
+                if self.devices_missing.contains(&c.name) {
+                    let text = format!("device {} does not exist", c.name);
+                    return error(c.request_id, Code::NotFound, &text);
+                }
+                vec![Up::Done(done(c.request_id))]
+            }
+            Down::Collect(c) => {
+                if let Some(n) = self.networks.get_mut(&c.network) {
+                    for rules in n.rules.values_mut() {
+                        rules.retain(|_, r| r.to == 0 || r.to > c.epoch);
+                    }
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    fn stage(&mut self, s: v1::Stage) -> Vec<Up> {
+        let network = s.network;
+        let really_free = self.really_free;
+        let Some(n) = self.networks.get_mut(&network) else {
+            return Vec::new();
+        };
+        let staged = |epoch| Up::Staged(v1::Staged {
+            network,
+            epoch,
+            error: None,
+        });
+        if s.replace {
+            for rules in n.rules.values_mut() {
+                rules.retain(|_, r| r.from != s.epoch);
+                for r in rules.values_mut().filter(|r| r.to == s.epoch) {
+                    r.to = 0;
+                }
+            }
+            if n.clock >= s.epoch {
+                self.violation(format!("replaces epoch {} that is activated", s.epoch));
+                return Vec::new();
+            }
+            n.staged = n.staged.max(s.epoch);
+            return vec![staged(s.epoch)];
+        }
+        if s.epoch <= n.staged {
+            return if s.more { Vec::new() } else { vec![staged(n.staged)] };
+        }
+        if s.epoch != n.staged + 1 {
+            let text = format!("stage {} after {}", s.epoch, n.staged);
+            self.violation(text);
+            return Vec::new();
+        }
+        let held: usize = n.rules.values().map(BTreeMap::len).sum();
+        if !s.add.is_empty() && (held + s.add.len()) as u64 > really_free {
+            return vec![Up::Staged(v1::Staged {
+                network,
+                epoch: s.epoch,
+                error: Some(v1::AgentError {
+                    code: v1::agent_error::Code::NoSpace.into(),
+                    message: "no room".into(),
+                }),
+            })];
+        }
+        let mut unknown = None;
+        if s.switch_id != 0 {
+            let instance = n.config.switches.iter().any(|c| c.switch_id == s.switch_id && c.instance);
+            if !instance {
+                unknown = Some(format!("rules of switch {} without an instance", s.switch_id));
+            }
+            let rules = n.rules.entry(s.switch_id).or_default();
+            for add in s.add {
+                let rule = FakeRule {
+                    from: s.epoch,
+                    to: 0,
+                    priority: add.rule.map_or(0, |r| r.priority),
+                    packets: 0,
+                };
+                rules.insert(add.rule_id, rule);
+            }
+            for id in s.remove {
+                match rules.get_mut(&id) {
+                    Some(r) => r.to = s.epoch,
+                    None => unknown = Some(format!("removes rule {id} that is not here")),
+                }
+            }
+        }
+        if s.more {
+            return Vec::new();
+        }
+        n.staged = s.epoch;
+        if let Some(text) = unknown {
+            self.violation(text);
+        }
+        vec![staged(s.epoch)]
+    }
+
+    fn counters(&self, r: &v1::ReadCounters) -> Vec<Up> {
+        let mut counters = v1::Counters::default();
+        if let Some(n) = self.networks.get(&r.network) {
+            if r.rules {
+                let all = n.rules.iter();
+                let some = all.filter(|(s, _)| r.switch_id == 0 || r.switch_id == **s);
+                counters.rules = some
+                    .flat_map(|(_, rules)| rules.iter())
+                    .map(|(id, rule)| v1::RuleCounters {
+                        rule_id: *id,
+                        packets: rule.packets,
+                        bytes: rule.packets * 100,
+                    })
+                    .collect();
+            }
+            counters.ports = n
+                .port_rx
+                .iter()
+                .map(|(id, n)| v1::PortCountersOf {
+                    port_id: *id,
+                    counters: Some(v1::PortCounters {
+                        rx_packets: *n,
+                        rx_bytes: *n * 100,
+                        ..Default::default()
+                    }),
+                })
+                .collect();
+        }
+        vec![Up::Done(v1::Done {
+            result: Some(v1::done::Result::Counters(counters)),
+            ..done(r.request_id)
+        })]
+    }
+}

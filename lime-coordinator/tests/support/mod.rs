@@ -1,0 +1,9 @@
+//! A coordinator in this process, and fake agents that speak the agents' protocol to it over real gRPC.
+
+#![allow(dead_code, missing_docs)]
+
+pub mod agent;
+pub mod lab;
+
+pub use agent::FakeAgent;
+pub use lab::*;
