@@ -91,7 +91,7 @@ fn capabilities() -> Result<(), PreflightError> {
     let has = |bit: u32| effective >> bit & 1 == 1;
     let missing: Vec<&str> = CAPABILITIES
         .iter()
-        .filter(|&&(bit, _)| !has(bit) && !(bit >= 38 && has(SYS_ADMIN)))
+        .filter(|&&(bit, _)| !(has(bit) || bit >= 38 && has(SYS_ADMIN)))
         .map(|&(_, name)| name)
         .collect();
     if missing.is_empty() {

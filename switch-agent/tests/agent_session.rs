@@ -1,72 +1,12 @@
 //! The whole agent against a coordinator that does as it is told, in a network namespace of its own. Needs root.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod support;
 
 use lime_proto::v1::agent_error::Code;
 use lime_proto::v1::coordinator_message::Message as ToAgent;
-use lime_proto::v1::{self, agent_message::Message, port_state::Place};
-use support::{Coordinator, Session, in_namespace, ip};
-
-fn local(id: u32, number: u32, device: &str) -> v1::PortState {
-    v1::PortState {
-        port_id: id,
-        switch_id: 10,
-        port_no: number,
-        place: Some(Place::Local(v1::LocalDevice {
-            name: device.into(),
-            attach: v1::PortAttach::Tc.into(),
-            driver: String::new(),
-        })),
-        ..Default::default()
-    }
-}
-
-/// Network 1 with switch 10 and two local ports.
-fn network(generation: u64) -> v1::Configure {
-    v1::Configure {
-        network: 1,
-        generation,
-        vni: 100,
-        switches: vec![v1::SwitchState {
-            switch_id: 10,
-            instance: true,
-            ..Default::default()
-        }],
-        ports: vec![local(101, 1, "port1"), local(102, 2, "port2")],
-        ..Default::default()
-    }
-}
-
-fn rule(id: u64, priority: u32, outputs: &[u32]) -> v1::AddRule {
-    let output = |&port| v1::Action {
-        action: Some(v1::action::Action::Output(v1::action::Output {
-            port,
-            max_len: if port == 0xffff_fffd { 0xffff } else { 0 },
-        })),
-    };
-    v1::AddRule {
-        rule_id: id,
-        rule: Some(v1::Rule {
-            priority,
-            actions: outputs.iter().map(output).collect(),
-            ..Default::default()
-        }),
-    }
-}
-
-fn stage(epoch: u32, add: Vec<v1::AddRule>) -> v1::Stage {
-    v1::Stage {
-        network: 1,
-        epoch,
-        switch_id: 10,
-        add,
-        ..Default::default()
-    }
-}
-
-fn code(done: &v1::Done) -> Code {
-    done.error.as_ref().map_or(Code::Unspecified, v1::AgentError::code)
-}
+use lime_proto::v1::{self, agent_message::Message};
+use support::{Coordinator, Session, code, in_namespace, ip, local, network, rule, stage};
 
 async fn check_device(session: &mut Session, name: &str, mtu: u32) -> v1::Done {
     session
@@ -130,7 +70,10 @@ fn bad_devices_are_refused_and_nothing_changes() {
         let mut coordinator = Coordinator::start().await;
         let agent = world.agent(&coordinator.address);
         let (mut session, _) = coordinator.accept().await;
-        assert_eq!(code(&check_device(&mut session, "port1", 1500).await), Code::Unspecified);
+        assert_eq!(
+            code(&check_device(&mut session, "port1", 1500).await),
+            Code::Unspecified
+        );
         for (name, mtu, expected) in [
             ("nothing0", 1500, Code::NotFound),
             ("underlay0", 1500, Code::InUse),
@@ -142,7 +85,10 @@ fn bad_devices_are_refused_and_nothing_changes() {
             assert_eq!(code(&done), expected, "{name}: {done:?}");
         }
         assert_eq!(session.configure(network(1)).await.error, None);
-        assert_eq!(code(&check_device(&mut session, "port1", 1500).await), Code::InUse);
+        assert_eq!(
+            code(&check_device(&mut session, "port1", 1500).await),
+            Code::InUse
+        );
 
         // One bad port refuses the whole; the old ports go on.
         let mut broken = network(2);
@@ -151,7 +97,10 @@ fn bad_devices_are_refused_and_nothing_changes() {
         let done = session.configure(broken).await;
         assert_eq!(code(&done), Code::NotFound);
         let message = done.error.unwrap().message;
-        assert!(message.contains("nothing0") && message.contains("port 102"), "{message}");
+        assert!(
+            message.contains("nothing0") && message.contains("port 102"),
+            "{message}"
+        );
         assert_eq!(session.configure(network(1)).await.error, None);
         agent.stop().await;
     });
@@ -177,7 +126,12 @@ fn a_restarted_agent_goes_on_with_what_is_pinned() {
             panic!("{hello:?}");
         };
         assert_eq!(
-            (network.network, network.generation, network.clock, network.staged),
+            (
+                network.network,
+                network.generation,
+                network.clock,
+                network.staged
+            ),
             (1, 7, 1, 2)
         );
         assert_eq!(network.switches, [10]);
@@ -204,7 +158,9 @@ fn a_device_that_goes_and_comes_back_is_plugged_again() {
         assert_eq!(session.configure(network(1)).await.error, None);
         let status = |up, missing| {
             move |m: &Message| match m {
-                Message::PortStatus(s) if s.port_id == 102 && s.up == up && s.missing == missing => {
+                Message::PortStatus(s)
+                    if s.port_id == 102 && s.up == up && s.missing == missing =>
+                {
                     Some(())
                 }
                 _ => None,

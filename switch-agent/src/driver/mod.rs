@@ -117,10 +117,19 @@ mod tests {
         assert_eq!("".parse::<Driver>().unwrap(), Driver::None);
         assert_eq!("none".parse::<Driver>().unwrap(), Driver::None);
         assert!(matches!(
-            "plug:/sys/fs/bpf/lab/REDIRECT:7:9".parse::<Driver>().unwrap(),
+            "plug:/sys/fs/bpf/lab/REDIRECT:7:9"
+                .parse::<Driver>()
+                .unwrap(),
             Driver::Plug(_)
         ));
-        for bad in ["plug", "plug:", "plug:/a:1", "plug:/a:x:1", "plug:a:1:2", "qemu:/x"] {
+        for bad in [
+            "plug",
+            "plug:",
+            "plug:/a:1",
+            "plug:/a:x:1",
+            "plug:a:1:2",
+            "qemu:/x",
+        ] {
             assert!(bad.parse::<Driver>().is_err(), "{bad}");
         }
     }
@@ -129,6 +138,9 @@ mod tests {
     fn a_plug_without_its_map_says_so() {
         let driver: Driver = "plug:/sys/fs/bpf/there-is-no-such-map:7:9".parse().unwrap();
         let error = driver.get().check().unwrap_err().to_string();
-        assert!(error.contains("/sys/fs/bpf/there-is-no-such-map"), "{error}");
+        assert!(
+            error.contains("/sys/fs/bpf/there-is-no-such-map"),
+            "{error}"
+        );
     }
 }

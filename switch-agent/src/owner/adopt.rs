@@ -87,7 +87,10 @@ impl Owner {
             };
             networks.push(v1::AdoptedNetwork {
                 network: id.0,
-                generation: network.config.as_ref().map_or(0, |(wire, _)| wire.generation),
+                generation: network
+                    .config
+                    .as_ref()
+                    .map_or(0, |(wire, _)| wire.generation),
                 clock: clock.0,
                 staged: self.datapath.staged(id).unwrap_or_default().0,
                 switches: network.instances.iter().map(|s| s.0).collect(),

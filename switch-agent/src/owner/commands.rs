@@ -42,6 +42,7 @@ impl Owner {
                 self.outbox.done(id, result.map(|()| None));
                 if configured {
                     self.report_ports(network);
+                    self.report_underlay();
                 }
             }
             Message::Forget(forget) => {
@@ -71,8 +72,10 @@ impl Owner {
             Message::ReadClock(read) => {
                 let clock = self.datapath.clock(NetworkId(read.network));
                 let clock = clock.map_err(CommandError::from);
-                self.outbox
-                    .done(read.request_id, clock.map(|e| Some(done::Result::Clock(e.0))));
+                self.outbox.done(
+                    read.request_id,
+                    clock.map(|e| Some(done::Result::Clock(e.0))),
+                );
             }
             Message::PausePort(pause) => self.pause(&pause),
             Message::ResumePort(resume) => {
@@ -148,7 +151,8 @@ impl Owner {
         let (network, port) = (NetworkId(resume.network), PortId(resume.port_id));
         let driver = self.local_device(network, port)?.driver.clone();
         if resume.min_clock != 0 {
-            self.datapath.raise_clock(network, Epoch(resume.min_clock))?;
+            self.datapath
+                .raise_clock(network, Epoch(resume.min_clock))?;
         }
         driver
             .get()

@@ -93,8 +93,9 @@ impl Owner {
         self.datapath
             .set_network(id, desired.vni, desired.untagged)?;
         // Peers before all that refers to them.
-        for host in desired.members.keys() {
-            self.datapath.set_peer(*host, self.routes.get(host))?;
+        for (&host, &address) in &desired.members {
+            let route = self.routes.get(&host).filter(|r| r.dst == address);
+            self.datapath.set_peer(host, route)?;
         }
         let members: Vec<_> = desired.members.iter().map(|(&h, &a)| (h, a)).collect();
         self.datapath.set_members(id, &members)?;
@@ -299,6 +300,10 @@ impl Owner {
                 debug!(%host, error = chain(&error), "peer not removed");
             }
         }
+        // A host with another address is reached another way.
+        let addresses = &self.addresses;
+        self.routes
+            .retain(|host, route| addresses.get(host) == Some(&route.dst));
         self.wanted.send_replace(self.addresses.clone());
     }
 

@@ -33,8 +33,8 @@ use tracing::{info, warn};
 use crate::datapath::{Datapath, EventRing, PeerRoute};
 use crate::netlink::Netlink;
 use crate::packet_out::{HeldPackets, Injector, RecentIds};
-use crate::reconcile::Store;
 use crate::recirculation::Recirculation;
+use crate::reconcile::Store;
 use crate::underlay::{NetUpdate, Underlay, Wanted};
 
 use grace::Grace;
@@ -113,9 +113,8 @@ impl Owner {
     /// The event ring cannot be polled.
     pub fn new(parts: Parts) -> io::Result<Self> {
         // SAFETY: the ring's descriptor is open, and the same, as long as the ring lives.
-        let ring = unsafe {
-            AsyncFd::register_with_interest(parts.ring, tokio::io::Interest::READABLE)?
-        };
+        let ring =
+            unsafe { AsyncFd::register_with_interest(parts.ring, tokio::io::Interest::READABLE)? };
         Ok(Self {
             host: parts.host,
             incarnation: parts.incarnation,

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lime_core::{Epoch, PortId, RuleId, SwitchId};
 use lime_core::flow::Rule;
+use lime_core::{Epoch, PortId, RuleId, SwitchId};
 use lime_proto::v1;
 
 use crate::packet_out::{PortView, SwitchView};

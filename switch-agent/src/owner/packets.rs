@@ -1,7 +1,7 @@
 //! Packets that the coordinator sends out, and packets that waited for it.
 
-use lime_core::{Epoch, NetworkId, PortNo, SwitchId};
 use lime_core::flow::{Action, PacketOut};
+use lime_core::{Epoch, NetworkId, PortNo, SwitchId};
 use lime_proto::v1::{self, agent_message::Message};
 use switch_abi::{TUNNEL_DELIVER, TUNNEL_PROCESS};
 use tracing::debug;
@@ -102,7 +102,11 @@ impl Owner {
     pub(super) fn release_held(&mut self, ids: &[u64]) {
         for &id in ids {
             let Some(held) = self.held.release(id) else {
-                debug!(id, given_up = self.held.given_up(), "held packet is not here any more");
+                debug!(
+                    id,
+                    given_up = self.held.given_up(),
+                    "held packet is not here any more"
+                );
                 continue;
             };
             let result = self.execute(

@@ -91,16 +91,19 @@ impl Owner {
     pub(super) async fn network_changed(&mut self, update: NetUpdate) {
         match update {
             NetUpdate::Path(host, route) => {
+                let address = self.addresses.get(&host);
+                if address.is_none() || route.is_some_and(|r| address != Some(&r.dst)) {
+                    // Found before the last change of what is wanted.
+                    return;
+                }
                 match route {
                     Some(route) => self.routes.insert(host, route),
                     None => self.routes.remove(&host),
                 };
-                if self.addresses.contains_key(&host) {
-                    if let Err(error) = self.datapath.set_peer(host, route.as_ref()) {
-                        warn!(%host, error = chain(&error), "path to peer not set");
-                    }
-                    self.report_underlay();
+                if let Err(error) = self.datapath.set_peer(host, route.as_ref()) {
+                    warn!(%host, error = chain(&error), "path to peer not set");
                 }
+                self.report_underlay();
             }
             NetUpdate::Link(LinkEvent::Present(link)) => self.link_changed(link).await,
             NetUpdate::Link(LinkEvent::Gone { ifindex }) => self.link_gone(ifindex),
@@ -112,7 +115,10 @@ impl Owner {
             let mtu = self.underlay.link.mtu;
             self.underlay.link = link;
             if self.underlay.link.mtu != mtu {
-                info!(mtu = self.underlay.link.mtu, "the underlay's MTU has changed");
+                info!(
+                    mtu = self.underlay.link.mtu,
+                    "the underlay's MTU has changed"
+                );
                 self.report_underlay();
             }
             return;
@@ -132,7 +138,10 @@ impl Owner {
 
     fn link_gone(&mut self, ifindex: u32) {
         if ifindex == self.underlay.link.ifindex {
-            warn!(device = self.underlay.link.name, "the underlay device has gone");
+            warn!(
+                device = self.underlay.link.name,
+                "the underlay device has gone"
+            );
         }
         let Some((network, port)) = self.port_of_device(ifindex) else {
             return;
@@ -146,7 +155,11 @@ impl Owner {
         // Its index still stands in the port until there is another device.
         self.set_down(network, port, ifindex);
         if let Err(error) = self.datapath.detach(ifindex) {
-            debug!(ifindex, error = chain(&error), "detaching a device that has gone");
+            debug!(
+                ifindex,
+                error = chain(&error),
+                "detaching a device that has gone"
+            );
         }
         if let Some(network) = self.networks.get_mut(&network) {
             network.locals.insert(port, gone);
@@ -195,7 +208,10 @@ impl Owner {
             let desired = network.desired()?;
             let mut ports = desired.ports.values();
             let port = ports.find(|p| {
-                let absent = network.locals.get(&p.id).is_some_and(|l| l.ifindex.is_none());
+                let absent = network
+                    .locals
+                    .get(&p.id)
+                    .is_some_and(|l| l.ifindex.is_none());
                 matches!(&p.place, DesiredPlace::Local(l) if l.name == link.name && absent)
             })?;
             Some((id, port.clone()))
@@ -240,7 +256,10 @@ impl Owner {
     }
 
     pub(super) fn report_port(&mut self, network: NetworkId, port: PortId) {
-        let local = self.networks.get(&network).and_then(|n| n.locals.get(&port));
+        let local = self
+            .networks
+            .get(&network)
+            .and_then(|n| n.locals.get(&port));
         if let Some(local) = local {
             let status = v1::PortStatus {
                 network: network.0,
@@ -279,7 +298,12 @@ impl Owner {
 }
 
 /// A port for the data path.
-pub(super) fn settings(port: &DesiredPort, place: Place, up: bool, device_mtu: u32) -> PortSettings {
+pub(super) fn settings(
+    port: &DesiredPort,
+    place: Place,
+    up: bool,
+    device_mtu: u32,
+) -> PortSettings {
     PortSettings {
         id: port.id,
         switch: port.switch,

@@ -70,7 +70,9 @@ impl Owner {
         if parts.add.len() > limit || parts.remove.len() > limit {
             return Err(CommandError::new(
                 v1::agent_error::Code::NoSpace,
-                format!("epoch {epoch} has more than {limit} rules: that is all this host has room for (--rules)"),
+                format!(
+                    "epoch {epoch} has more than {limit} rules: that is all this host has room for (--rules)"
+                ),
             ));
         }
         if stage.more {

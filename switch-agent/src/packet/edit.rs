@@ -143,10 +143,7 @@ fn set_dscp(frame: &mut [u8], network: &Network, dscp: u8) {
     let old = [frame[at], frame[at + 1]];
     let new = if network.v6 {
         // Version (4 bits), traffic class (8 bits: DSCP and ECN), flow label.
-        [
-            old[0] & 0xf0 | dscp >> 2,
-            (dscp & 3) << 6 | old[1] & 0x3f,
-        ]
+        [old[0] & 0xf0 | dscp >> 2, (dscp & 3) << 6 | old[1] & 0x3f]
     } else {
         [old[0], dscp << 2 | old[1] & 3]
     };
@@ -232,10 +229,7 @@ mod tests {
         }
         assert_eq!(frame, before);
         let mut short = vec![0; 13];
-        assert_eq!(
-            edit(&mut short, &Action::PopVlan),
-            Err(EditError::TooShort)
-        );
+        assert_eq!(edit(&mut short, &Action::PopVlan), Err(EditError::TooShort));
     }
 
     #[test]

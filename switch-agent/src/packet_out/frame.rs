@@ -206,7 +206,10 @@ mod tests {
         let frame = encapsulate(&tag, [1; 6], [2; 6], &[0xaa; 60]);
         assert_eq!(frame.len(), 14 + 20 + 8 + 28 + 60);
         assert_eq!(frame[..14], [2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 8, 0]);
-        assert_eq!(u16::from_be_bytes([frame[16], frame[17]]) as usize, frame.len() - 14);
+        assert_eq!(
+            u16::from_be_bytes([frame[16], frame[17]]) as usize,
+            frame.len() - 14
+        );
         let sum: u32 = frame[14..34]
             .chunks(2)
             .map(|p| u32::from(u16::from_be_bytes([p[0], p[1]])))

@@ -126,7 +126,6 @@ pub fn remaining(
     actions
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,7 +154,13 @@ mod tests {
 
     #[test]
     fn compiled_actions_come_back_without_the_controller() {
-        let act = |op, a, b, c| switch_abi::Action { op, pad: 0, a, b, c };
+        let act = |op, a, b, c| switch_abi::Action {
+            op,
+            pad: 0,
+            a,
+            b,
+            c,
+        };
         let compiled = [
             act(op::CONTROLLER, 0xffff, 0, [0; 8]),
             act(op::SET_IPV6_DST, 0, 0, [0xfd, 0, 0, 0, 0, 0, 0, 0]),

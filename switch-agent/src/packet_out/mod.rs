@@ -8,5 +8,5 @@ mod run;
 pub use frame::{InjectError, Injector, Tag};
 pub use held::{Held, HeldPackets, remaining};
 pub use recent::RecentIds;
-pub use run::{Emit, PacketOutError, PortView, SwitchView, run};
 pub(crate) use run::cut;
+pub use run::{Emit, PacketOutError, PortView, SwitchView, run};

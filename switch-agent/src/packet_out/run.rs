@@ -64,7 +64,9 @@ pub enum PacketOutError {
     #[error("output to reserved port {:#x} is not possible in a packet-out", .0.0)]
     BadReserved(PortNo),
     /// Groups are resolved before.
-    #[error("group {0}: the action list refers to a group, which must be resolved by the coordinator")]
+    #[error(
+        "group {0}: the action list refers to a group, which must be resolved by the coordinator"
+    )]
     Group(u32),
     /// An action does not fit the packet.
     #[error(transparent)]

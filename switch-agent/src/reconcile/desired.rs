@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
-use lime_core::{
-    Consistency, Epoch, HostId, NetworkId, PortAttach, PortId, PortNo, SwitchId,
-};
+use lime_core::{Consistency, Epoch, HostId, NetworkId, PortAttach, PortId, PortNo, SwitchId};
 use lime_proto::convert::enum_from_wire;
 use lime_proto::v1;
 
@@ -174,7 +172,9 @@ fn members(wire: Vec<v1::Member>) -> CommandResult<BTreeMap<HostId, IpAddr>> {
             ))
         })?;
         if members.insert(host, address).is_some() {
-            return Err(CommandError::invalid(format!("member {host} is given twice")));
+            return Err(CommandError::invalid(format!(
+                "member {host} is given twice"
+            )));
         }
     }
     Ok(members)
@@ -337,18 +337,24 @@ mod tests {
         let changes: &[(&str, Change)] = &[
             ("network 0", |n| n.network = 0),
             ("VNI", |n| n.vni = 1 << 24),
-            ("no IP address", |n| n.members[0].underlay_address = "x".into()),
+            ("no IP address", |n| {
+                n.members[0].underlay_address = "x".into()
+            }),
             ("given twice", |n| n.members.push(n.members[0].clone())),
             ("not a member", |n| n.switches[0].relay_host = 3),
             ("is not listed", |n| n.ports[0].switch_id = 9),
             ("is taken", |n| n.ports[1].port_no = 1),
             ("no port number", |n| n.ports[1].port_no = 0xffff_fffd),
-            ("host 7 is not a member", |n| n.ports[1].place = Some(Place::RemoteHost(7))),
+            ("host 7 is not a member", |n| {
+                n.ports[1].place = Some(Place::RemoteHost(7))
+            }),
             ("other end", |n| n.ports[3].place = Some(Place::Link(11))),
             ("other end", |n| n.ports[3].place = Some(Place::Link(13))),
             ("place is missing", |n| n.ports[0].place = None),
             ("another port's", |n| n.ports[1].place = Some(local("tap0"))),
-            ("no name of a device", |n| n.ports[0].place = Some(local("../x"))),
+            ("no name of a device", |n| {
+                n.ports[0].place = Some(local("../x"))
+            }),
             ("consistency", |n| n.consistency = 99),
         ];
         for (expected, change) in changes {

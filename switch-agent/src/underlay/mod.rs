@@ -31,13 +31,17 @@ pub enum UnderlayError {
         name: String,
     },
     /// No device has the address.
-    #[error("no device of this host has the underlay address {address}: give one that `ip address` lists")]
+    #[error(
+        "no device of this host has the underlay address {address}: give one that `ip address` lists"
+    )]
     NoSuchAddress {
         /// What was asked for.
         address: IpAddr,
     },
     /// The device has no address.
-    #[error("underlay device {name} has no address of global scope: add one with `ip address add ADDRESS/LEN dev {name}`")]
+    #[error(
+        "underlay device {name} has no address of global scope: add one with `ip address add ADDRESS/LEN dev {name}`"
+    )]
     NoAddress {
         /// The device.
         name: String,
@@ -65,9 +69,12 @@ impl Underlay {
     ) -> Result<Self, UnderlayError> {
         let addresses = netlink.addresses().await?;
         let wanted = match device {
-            Some(name) => Some(netlink.link_by_name(name).await?.ok_or_else(|| {
-                UnderlayError::NoDevice { name: name.into() }
-            })?),
+            Some(name) => Some(
+                netlink
+                    .link_by_name(name)
+                    .await?
+                    .ok_or_else(|| UnderlayError::NoDevice { name: name.into() })?,
+            ),
             None => None,
         };
         let found = addresses.iter().find(|&&(ifindex, a)| {

@@ -41,10 +41,11 @@ impl Paths {
         }
     }
 
-    /// Sets which peers are wanted. They have no path until the next [`Paths::resolve`].
+    /// Sets which peers are wanted; all are reported anew. New ones have no path until the next [`Paths::resolve`].
     pub fn want(&mut self, wanted: &BTreeMap<HostId, IpAddr>) {
-        self.peers.retain(|host, path| wanted.get(host) == Some(&path.to));
-        self.reported.retain(|host, _| wanted.contains_key(host));
+        self.peers
+            .retain(|host, path| wanted.get(host) == Some(&path.to));
+        self.reported.clear();
         for (&host, &to) in wanted {
             self.peers.entry(host).or_insert(Path { to, hop: None });
         }

@@ -27,8 +27,7 @@ struct Service(mpsc::Sender<(Streaming<v1::AgentMessage>, ToAgent)>);
 
 #[tonic::async_trait]
 impl Agents for Service {
-    type SessionStream =
-        Pin<Box<dyn Stream<Item = Result<v1::CoordinatorMessage, Status>> + Send>>;
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::CoordinatorMessage, Status>> + Send>>;
 
     async fn session(
         &self,

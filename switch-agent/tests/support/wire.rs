@@ -33,7 +33,12 @@ impl Wire {
     pub fn send(&self, frame: &[u8]) {
         // SAFETY: the buffer is valid for its length.
         let sent = unsafe {
-            libc::send(self.socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0)
+            libc::send(
+                self.socket.as_raw_fd(),
+                frame.as_ptr().cast(),
+                frame.len(),
+                0,
+            )
         };
         assert_eq!(sent, frame.len() as isize, "{}", io::Error::last_os_error());
     }

@@ -66,7 +66,9 @@ impl World {
 
     /// A veth pair without IPv6 of its own.
     pub fn veth(a: &str, b: &str, mtu: u32) {
-        ip(&format!("link add {a} mtu {mtu} type veth peer name {b} mtu {mtu}"));
+        ip(&format!(
+            "link add {a} mtu {mtu} type veth peer name {b} mtu {mtu}"
+        ));
         for device in [a, b] {
             ip(&format!("link set {device} addrgenmode none"));
             ip(&format!("link set {device} up"));
