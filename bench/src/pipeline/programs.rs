@@ -181,3 +181,29 @@ impl References {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ruleset;
+
+    /// Index of the loopback device, in every namespace.
+    const LOOPBACK: u32 = 1;
+
+    #[test]
+    fn references_do_what_they_stand_for() {
+        let frame = ruleset::frame(0);
+        for (attach, found) in [(Attach::Xdp, 3), (Attach::Tc, u32::MAX)] {
+            let references = References::load(attach, LOOPBACK, LOOPBACK, &frame).unwrap();
+            let verdict = |which, frame: &[u8]| {
+                let runs = references.run(which, LOOPBACK, frame, 10).unwrap();
+                assert!(runs.nanoseconds > 0.0);
+                runs.verdict
+            };
+            assert_eq!(verdict(Reference::Redirect, &frame), attach.redirect());
+            assert_eq!(verdict(Reference::Hash, &frame), found, "the key is found");
+            assert_ne!(verdict(Reference::Hash, &ruleset::frame(1)), found);
+            assert_ne!(verdict(Reference::Floor, &frame), attach.redirect());
+        }
+    }
+}

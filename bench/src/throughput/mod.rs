@@ -1,6 +1,7 @@
 //! TCP in bulk between two stations: through LIME's switch and through a Linux bridge on one host, and across two hosts through LIME's
 //! tunnel and through VXLAN. All ways exist side by side, each with stations of its own, and take turns.
 
+mod bare;
 mod lime;
 mod linux;
 mod tcp;
@@ -8,6 +9,7 @@ mod tcp;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
+use aya::Ebpf;
 use switch_agent::datapath::{AttachMode, Datapath};
 
 use crate::options::Options;
@@ -23,7 +25,16 @@ struct Way {
     /// Why there are no (or no more) measurements.
     error: Option<Error>,
     /// Kept as long as the way is used.
-    _datapaths: Vec<Datapath>,
+    _by: By,
+}
+
+/// What joins the stations of a way.
+#[allow(dead_code, reason = "kept for what dropping it ends")]
+enum By {
+    Lime(Vec<Datapath>),
+    Bare(Ebpf),
+    /// Devices that stay until the site goes.
+    Linux,
 }
 
 /// Measures the group.
@@ -38,7 +49,13 @@ pub async fn run(options: &Options, report: &mut Report) {
 
 async fn one_host(site: &Site, options: &Options, report: &mut Report) {
     let mut ways = Vec::new();
-    for name in ["lime-tc", "lime-xdp", "linux-bridge"] {
+    for name in [
+        "lime-tc",
+        "lime-xdp",
+        "bare-tc-redirect",
+        "bare-xdp-redirect",
+        "linux-bridge",
+    ] {
         match one_host_way(site, name).await {
             Ok(way) => ways.push(way),
             Err(e) => report.failed(&format!("throughput/one-host/{name}"), &e),
@@ -50,29 +67,33 @@ async fn one_host(site: &Site, options: &Options, report: &mut Report) {
         "one-host",
         &ways,
         "linux-bridge",
-        Bar::AtLeast(0.95),
+        ("lime-tc", Bar::AtLeast(0.95)),
     );
 }
 
 async fn one_host_way(site: &Site, name: &'static str) -> Result<Way> {
     const HOST: &str = "a";
-    let (short, mode) = match name {
-        "lime-tc" => ("tc", Some(AttachMode::Tc)),
-        "lime-xdp" => ("xdp", Some(AttachMode::Xdp)),
-        _ => ("br", None),
+    let mode = if name.contains("xdp") {
+        AttachMode::Xdp
+    } else {
+        AttachMode::Tc
     };
-    let xdp = mode == Some(AttachMode::Xdp);
-    let first = site.station(HOST, &format!("{short}1"), 1, xdp).await?;
-    let second = site.station(HOST, &format!("{short}2"), 2, xdp).await?;
+    let xdp = mode == AttachMode::Xdp;
+    // Device names are short.
+    let device = name.replace("-redirect", "").replace("linux-", "");
+    let first = site.station(HOST, &format!("{device}1"), 1, xdp).await?;
+    let second = site.station(HOST, &format!("{device}2"), 2, xdp).await?;
     let stations = [&first, &second];
-    let datapaths = match mode {
-        Some(mode) => vec![lime::on_one_host(site, HOST, name, stations, mode)?],
-        None => {
-            linux::bridge(site.host(HOST)?, "br-lan", &stations).await?;
-            Vec::new()
+    let host = site.host(HOST)?;
+    let by = match name.split_once('-') {
+        Some(("lime", _)) => By::Lime(vec![lime::on_one_host(site, HOST, name, stations, mode)?]),
+        Some(("bare", _)) => By::Bare(bare::redirect(host.netns(), stations, mode)?),
+        _ => {
+            linux::bridge(host, "br-lan", &stations).await?;
+            By::Linux
         }
     };
-    Ok(Way::new(name, [first, second], datapaths))
+    Ok(Way::new(name, [first, second], by))
 }
 
 async fn two_hosts(site: &Site, options: &Options, report: &mut Report) {
@@ -89,7 +110,7 @@ async fn two_hosts(site: &Site, options: &Options, report: &mut Report) {
         "two-hosts",
         &ways,
         "linux-bridge-vxlan",
-        Bar::AtLeast(1.0),
+        ("lime-geneve", Bar::AtLeast(1.0)),
     );
 }
 
@@ -101,23 +122,23 @@ async fn two_hosts_way(site: &Site, name: &'static str) -> Result<Way> {
     let first = site.station("a", device, 1, false).await?;
     let second = site.station("b", device, 2, false).await?;
     let ends = [("a", &first), ("b", &second)];
-    let datapaths = if is_lime {
-        lime::on_two_hosts(site, ends, name)?.into()
+    let by = if is_lime {
+        By::Lime(lime::on_two_hosts(site, ends, name)?.into())
     } else {
         linux::bridges_and_vxlan(site, ends).await?;
-        Vec::new()
+        By::Linux
     };
-    Ok(Way::new(name, [first, second], datapaths))
+    Ok(Way::new(name, [first, second], by))
 }
 
 impl Way {
-    fn new(name: &'static str, stations: [Station; 2], datapaths: Vec<Datapath>) -> Self {
+    fn new(name: &'static str, stations: [Station; 2], by: By) -> Self {
         Self {
             name,
             stations,
             gigabits: Vec::new(),
             error: None,
-            _datapaths: datapaths,
+            _by: by,
         }
     }
 
@@ -156,28 +177,27 @@ async fn take_turns(ways: &mut [Way], options: &Options) {
     }
 }
 
-/// Adds a figure per way. The bar is for LIME as it attaches by default (TC, on such devices) beside what Linux offers.
-fn add(report: &mut Report, place: &str, ways: &[Way], reference: &str, bar: Bar) {
+/// Adds a figure per way, beside that of the way `reference`. The bar is for the way that it names: LIME as it attaches by default.
+fn add(report: &mut Report, place: &str, ways: &[Way], reference: &str, bar: (&str, Bar)) {
     let beside = ways
         .iter()
         .find(|w| w.name == reference)
         .and_then(|w| w.result().ok());
     for way in ways {
         let name = format!("throughput/{place}/{}", way.name);
-        match way.result() {
-            Ok(gigabits) => {
-                let mut figure = Figure::new(name, gigabits, "Gb/s");
-                if way.name != reference {
-                    if let Some(beside) = beside {
-                        figure = figure.beside(reference, beside);
-                    }
-                    if way.name != "lime-xdp" {
-                        figure = figure.bar(bar);
-                    }
-                }
-                report.add(figure);
+        let mut figure = match way.result() {
+            Ok(gigabits) => Figure::new(name, gigabits, "Gb/s"),
+            Err(e) => {
+                report.failed(&name, &e);
+                continue;
             }
-            Err(e) => report.failed(&name, &e),
+        };
+        if let Some(beside) = beside.filter(|_| way.name != reference) {
+            figure = figure.beside(reference, beside);
         }
+        if way.name == bar.0 {
+            figure = figure.bar(bar.1);
+        }
+        report.add(figure);
     }
 }

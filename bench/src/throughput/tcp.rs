@@ -42,9 +42,10 @@ fn transfer(source: TcpStream, sink: TcpStream, warm_up: Duration, time: Duratio
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let sender = scope.spawn(|| send(source, &stop));
-        let received = receive(sink, warm_up, time);
+        let received = receive(&sink, warm_up, time);
         stop.store(true, Ordering::Relaxed);
-        // The sink is closed now, so the sender's write ends, if it was in one, with an error.
+        // Ends a write that the sender may be in, with an error.
+        drop(sink);
         let sent = sender
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -69,7 +70,7 @@ fn send(mut source: TcpStream, stop: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-fn receive(mut sink: TcpStream, warm_up: Duration, time: Duration) -> Result<f64> {
+fn receive(mut sink: &TcpStream, warm_up: Duration, time: Duration) -> Result<f64> {
     sink.set_read_timeout(Some(PATIENCE))?;
     let mut chunk = vec![0; CHUNK];
     let mut until = |end: Duration| -> Result<(u64, Duration)> {
@@ -119,7 +120,7 @@ mod tests {
         let source = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let sink = listener.accept().unwrap().0;
         drop(source);
-        let error = receive(sink, Duration::ZERO, Duration::from_millis(20)).unwrap_err();
+        let error = receive(&sink, Duration::ZERO, Duration::from_millis(20)).unwrap_err();
         assert!(error.to_string().contains("closed"), "{error:#}");
     }
 }
