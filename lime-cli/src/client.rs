@@ -7,7 +7,7 @@ use std::time::Duration;
 use lime_proto::MAX_MESSAGE_BYTES;
 use lime_proto::v1::lime_client::LimeClient;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Response, Status};
+use tonic::{Response, Status, Streaming};
 
 use crate::args::Global;
 use crate::error::CliError;
@@ -62,10 +62,27 @@ impl Context {
         match tokio::time::timeout(self.timeout, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(self.explain(doing, status)),
-            Err(_) => Err(CliError::TimedOut {
-                doing: doing.into(),
-                seconds: self.timeout.as_secs(),
-            }),
+            Err(_) => Err(self.timed_out(doing)),
+        }
+    }
+
+    /// Waits for the next message of an answer that comes in parts, as long as the user allows. `None`: that was all.
+    pub async fn next<T>(
+        &self,
+        doing: &str,
+        stream: &mut Streaming<T>,
+    ) -> Result<Option<T>, CliError> {
+        match tokio::time::timeout(self.timeout, stream.message()).await {
+            Ok(Ok(message)) => Ok(message),
+            Ok(Err(status)) => Err(self.explain(doing, status)),
+            Err(_) => Err(self.timed_out(doing)),
+        }
+    }
+
+    fn timed_out(&self, doing: impl Into<String>) -> CliError {
+        CliError::TimedOut {
+            doing: doing.into(),
+            seconds: self.timeout.as_secs(),
         }
     }
 

@@ -28,9 +28,7 @@ impl Output {
         text: impl FnOnce() -> String,
     ) -> Result<(), CliError> {
         if self.json {
-            let json =
-                serde_json::to_string(value).map_err(|e| CliError::BadAnswer(e.to_string()))?;
-            write_line(&json)
+            write_line(&to_json(value)?)
         } else {
             write_line(&text())
         }
@@ -48,6 +46,22 @@ impl Output {
         })
     }
 
+    /// A line for each value, JSON or text, all in one go.
+    pub fn lines<T: Serialize>(
+        self,
+        values: &[T],
+        text: impl Fn(&T) -> String,
+    ) -> Result<(), CliError> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> = values
+            .iter()
+            .map(|v| if self.json { to_json(v) } else { Ok(text(v)) })
+            .collect::<Result<_, _>>()?;
+        write_line(&lines.join("\n"))
+    }
+
     /// That something is done: `{"done": "...", "name": "..."}`, or a sentence.
     pub fn done(self, what: &str, name: &str, text: String) -> Result<(), CliError> {
         #[derive(Serialize)]
@@ -57,6 +71,10 @@ impl Output {
         }
         self.value(&Done { done: what, name }, || text)
     }
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, CliError> {
+    serde_json::to_string(value).map_err(|e| CliError::BadAnswer(e.to_string()))
 }
 
 /// Writes one line (or several) to standard output.

@@ -8,6 +8,7 @@ mod mock;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use lime_core::flow::ofctl::parse_rule;
 use lime_proto::v1;
@@ -672,4 +673,45 @@ fn a_closed_pipe_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[test]
+fn a_stopped_watch_says_that_the_migration_goes_on() {
+    let mock = acme();
+    mock.state().hangs = true;
+    let child = Command::new(env!("CARGO_BIN_EXE_lime"))
+        .args(RUN)
+        .args(["--coordinator", &mock.address.to_string()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while mock.state().watches == 0 {
+        assert!(Instant::now() < deadline, "the migration is not watched");
+        std::thread::yield_now();
+    }
+    let killed = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("migration 1 goes on: `lime migrate status 1 --follow`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_silent_coordinator_is_not_waited_for_for_ever() {
+    // Takes connections and says nothing.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let error = run_at(&address, &["network", "list", "--timeout", "1"], "").failed(5);
+    assert!(
+        error.contains("cannot list networks: no answer within 1 s"),
+        "{error}"
+    );
 }

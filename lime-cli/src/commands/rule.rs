@@ -1,7 +1,6 @@
 //! `lime rule`
 
 use clap::{Args, Subcommand};
-use futures_util::StreamExt as _;
 use lime_core::SwitchName;
 use lime_core::flow::ofctl::{parse_filter, parse_mod};
 use lime_core::flow::{FlowMod, Rule, RuleFilter};
@@ -184,15 +183,16 @@ async fn dump(
         stats,
     };
     let mut parts = ctx.call(&doing, client.list_rules(request)).await?;
-    while let Some(part) = parts.next().await {
-        for mut wire in part.map_err(|s| ctx.explain(&doing, s))?.rules {
+    while let Some(part) = ctx.next(&doing, &mut parts).await? {
+        let mut chosen = Vec::with_capacity(part.rules.len());
+        for mut wire in part.rules {
             let rule = wire.rule.take().unwrap_or_default();
             let rule = Rule::try_from(rule).map_err(|e| CliError::BadAnswer(e.to_string()))?;
             if filter.selects(&rule, false) {
-                let view = RuleStats::new(&rule, &wire, stats);
-                ctx.out.value(&view, || view.line())?;
+                chosen.push(RuleStats::new(&rule, &wire, stats));
             }
         }
+        ctx.out.lines(&chosen, RuleStats::line)?;
     }
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! A coordinator for tests: keeps what it is told in memory and answers as the real one, in a thread of its own.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lime_proto::v1::lime_server::{Lime, LimeServer};
 use lime_proto::v1::{self, Empty};
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
@@ -29,6 +31,10 @@ pub struct State {
     pub end: v1::migration::State,
     /// The first watches of a migration break off in the middle.
     pub breaks: u32,
+    /// Watches of a migration never end.
+    pub hangs: bool,
+    /// Watches of migrations so far.
+    pub watches: u32,
 }
 
 /// A running mock; ends with the test process.
@@ -73,14 +79,22 @@ impl Mock {
 struct Service(Arc<Mutex<State>>);
 
 type Answer<T> = Result<Response<T>, Status>;
-type Stream<T> = tokio_stream::Iter<std::vec::IntoIter<Result<T, Status>>>;
+type Stream<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
 
 fn ok<T>(value: T) -> Answer<T> {
     Ok(Response::new(value))
 }
 
-fn stream<T>(items: impl IntoIterator<Item = Result<T, Status>>) -> Answer<Stream<T>> {
-    ok(tokio_stream::iter(items.into_iter().collect::<Vec<_>>()))
+fn stream_of<T>(
+    items: impl IntoIterator<Item = Result<T, Status>>,
+) -> tokio_stream::Iter<std::vec::IntoIter<Result<T, Status>>> {
+    tokio_stream::iter(items.into_iter().collect::<Vec<_>>())
+}
+
+fn stream<T: Send + 'static>(
+    items: impl IntoIterator<Item = Result<T, Status>>,
+) -> Answer<Stream<T>> {
+    ok(Box::pin(stream_of(items)))
 }
 
 impl Service {
@@ -447,6 +461,11 @@ impl Lime for Service {
     ) -> Answer<Self::WatchMigrationStream> {
         let id = r.into_inner().id;
         let mut state = self.state();
+        state.watches += 1;
+        if state.hangs {
+            let first = stream_of([migration(&state, id, 1)]);
+            return ok(Box::pin(first.chain(tokio_stream::pending())));
+        }
         if state.breaks > 0 {
             state.breaks -= 1;
             let first = migration(&state, id, 1);
