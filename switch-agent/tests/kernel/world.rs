@@ -345,3 +345,52 @@ pub fn key(fill: impl FnOnce(&mut FlowKey)) -> FlowKey {
 pub fn any() -> FlowKey {
     FlowKey::default()
 }
+
+/// A tap device in this thread's network namespace: what is sent to it can be read.
+pub struct Tap {
+    file: std::fs::File,
+    pub ifindex: u32,
+}
+
+impl Tap {
+    pub fn new(name: &str) -> Self {
+        use std::os::fd::AsRawFd;
+        let file = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").unwrap();
+        // SAFETY: an all-zero ifreq is a value; the calls below get valid pointers to it.
+        unsafe {
+            let mut request: libc::ifreq = std::mem::zeroed();
+            for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+                *to = from as _;
+            }
+            request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as i16;
+            assert_eq!(libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF as _, &request), 0);
+            let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM, 0);
+            request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_NOARP) as i16;
+            assert_eq!(libc::ioctl(socket, libc::SIOCSIFFLAGS as _, &request), 0);
+            assert_eq!(libc::ioctl(socket, libc::SIOCGIFINDEX as _, &request), 0);
+            let ifindex = request.ifr_ifru.ifru_ifindex as u32;
+            libc::close(socket);
+            Self { file, ifindex }
+        }
+    }
+
+    /// The next `count` frames that LIME sent; those of the namespace's own stack (IPv6 neighbour discovery) are skipped.
+    pub fn frames(&self, count: usize) -> Vec<Vec<u8>> {
+        use std::{io::Read, os::fd::AsRawFd};
+        let mut frames = vec![];
+        while frames.len() < count {
+            let mut poll = libc::pollfd { fd: self.file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            // SAFETY: one valid pollfd.
+            let ready = unsafe { libc::poll(&mut poll, 1, 5000) };
+            assert!(ready > 0, "only {} of {count} frames came", frames.len());
+            let mut frame = vec![0; 65536];
+            let length = (&self.file).read(&mut frame).unwrap();
+            frame.truncate(length);
+            // All-nodes and all-routers multicast, MLD: the stack's.
+            if frame[..2] != [0x33, 0x33] {
+                frames.push(frame);
+            }
+        }
+        frames
+    }
+}
