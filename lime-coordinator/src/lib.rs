@@ -122,7 +122,6 @@ pub async fn run_with(
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let address = listener.local_addr().ok();
     info!(?address, "listening");
-    let stop = end.clone();
     let serve = tonic::transport::Server::builder()
         // A dead peer is noticed within ten seconds.
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
@@ -131,11 +130,16 @@ pub async fn run_with(
         .add_service(agents)
         .add_service(lime)
         .add_service(controller)
-        .serve_with_incoming(TcpListenerStream::new(listener));
-    let result = tokio::select! {
-        result = serve => result.map_err(RunError::from),
-        () = shutdown => Ok(()),
-        () = stop.cancelled() => Ok(()),
+        .serve_with_incoming_shutdown(
+            TcpListenerStream::new(listener),
+            end.clone().cancelled_owned(),
+        );
+    let mut serve = std::pin::pin!(serve);
+    let mut result = None;
+    tokio::select! {
+        served = &mut serve => result = Some(served),
+        () = shutdown => {}
+        () = end.cancelled() => {}
     };
     info!("stopping");
     end.cancel();
@@ -144,9 +148,13 @@ pub async fn run_with(
             session.cancel.cancel();
         }
     }
+    if result.is_none() {
+        result = tokio::time::timeout(GRACE, serve).await.ok();
+    }
     shared.tasks.close();
     if tokio::time::timeout(GRACE, shared.tasks.wait()).await.is_err() {
         info!("some tasks did not end within {} s", GRACE.as_secs());
     }
-    result
+    shared.store.close();
+    result.unwrap_or(Ok(())).map_err(RunError::from)
 }

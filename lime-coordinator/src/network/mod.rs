@@ -27,7 +27,6 @@ use crate::shared::Shared;
 
 pub use controllers::{Connection, QUEUE, Sink};
 pub use state::State;
-pub use updates::status_of;
 
 /// Jobs that may wait.
 const MAILBOX: usize = 4096;
@@ -137,11 +136,11 @@ impl Handle {
         let (reply, done) = oneshot::channel();
         self.call(move |state| {
             let ticket = f(state);
-            state.on_completion(ticket, Box::new(move |_, r| drop(reply.send(r))));
+            state.on_completion(ticket, Box::new(move |s, r| drop(reply.send(r.map_err(|e| s.stage_status(&e))))));
         })
         .await?;
         let gone = |_| Status::unavailable(format!("network {} is closing", self.name));
-        done.await.map_err(gone)?.map_err(|e| status_of(&e))
+        done.await.map_err(gone)?
     }
 }
 

@@ -24,18 +24,22 @@ pub struct Updated {
     pub removed: u32,
 }
 
-/// What a failed update's caller is told.
-pub fn status_of(error: &StageError) -> Status {
-    if error.collateral {
-        Status::aborted(format!(
-            "an update before this one failed, so this one was not made: try again ({error})"
-        ))
-    } else {
-        Status::resource_exhausted(error.to_string())
-    }
-}
-
 impl State {
+    /// What a failed update's caller is told.
+    pub fn stage_status(&self, error: &StageError) -> Status {
+        let host = self.shared.hosts.name(error.host);
+        let reason = &error.reason;
+        if error.collateral {
+            Status::aborted(format!(
+                "an update before this one failed, so this one was not made: try again (host {host} said: {reason})"
+            ))
+        } else {
+            Status::resource_exhausted(format!(
+                "host {host} could not take the update, so it was made nowhere: {reason}"
+            ))
+        }
+    }
+
     /// Decides an update and submits it; all of it becomes visible at once, on all instances.
     pub fn update(&mut self, switch: &str, mods: Vec<FlowMod>) -> Result<Updated, Status> {
         let network = self.model.name.clone();

@@ -14,7 +14,7 @@ use v1::control_request::Request as Asked;
 
 use super::events::until_overflow;
 use super::rules::{mods_of, packet_of, ports_of, rules_of, with_groups};
-use crate::network::{Connection, Handle, Sink, status_of};
+use crate::network::{Connection, Handle, Sink};
 use crate::ops::Operation;
 use crate::shared::Shared;
 
@@ -143,7 +143,7 @@ impl Channel {
                         let updated = s.update(&request.switch, mods)?;
                         s.on_completion(
                             updated.ticket,
-                            Box::new(move |_, result| match result {
+                            Box::new(move |s, result| match result {
                                 Ok(epoch) if xid != 0 => {
                                     let reply = v1::UpdateRulesResponse {
                                         epoch: epoch.0,
@@ -154,7 +154,7 @@ impl Channel {
                                 }
                                 Ok(_) => {}
                                 Err(e) => {
-                                    connection.error(xid, &status_of(&e));
+                                    connection.error(xid, &s.stage_status(&e));
                                 }
                             }),
                         );

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tonic::Status;
 
 use super::{LimeService, Out};
-use crate::network::{Handle, status_of};
+use crate::network::{Handle, State};
 use crate::ops::Operation;
 use crate::shared::Shared;
 
@@ -119,12 +119,13 @@ impl LimeService {
         let updated = network
             .call(move |s| {
                 let updated = s.update(&request.switch, mods)?;
-                s.on_completion(updated.ticket, Box::new(move |_, r| drop(reply.send(r))));
+                let waiter = move |s: &mut State, r: Result<_, _>| drop(reply.send(r.map_err(|e| s.stage_status(&e))));
+                s.on_completion(updated.ticket, Box::new(waiter));
                 Ok::<_, Status>(updated)
             })
             .await??;
         let closing = |_| Status::unavailable("the coordinator is stopping");
-        let epoch = done.await.map_err(closing)?.map_err(|e| status_of(&e))?;
+        let epoch = done.await.map_err(closing)??;
         Ok(v1::UpdateRulesResponse {
             epoch: epoch.0,
             added: updated.added,

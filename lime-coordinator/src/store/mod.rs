@@ -68,4 +68,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes all of these or none; they are in the order given with respect to other commits.
     fn commit(&self, changes: Vec<Change>) -> Commit;
+
+    /// Writes what has been committed and lets the file go; later calls fail.
+    fn close(&self);
 }

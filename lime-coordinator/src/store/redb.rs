@@ -1,7 +1,6 @@
 //! The store in one redb file. A thread of its own writes; commits that wait together become one transaction.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::thread;
 
@@ -13,12 +12,17 @@ use super::{Bytes, Change, Commit, Store, StoreError, Table};
 /// Changes that one transaction takes at most, beside those of its first commit.
 const MAX_SHARED: usize = 200_000;
 
-type Job = (Vec<Change>, oneshot::Sender<Result<(), StoreError>>);
+type Rows = Vec<(Bytes, Bytes)>;
 
-/// A store in a file.
+enum Job {
+    Commit(Vec<Change>, oneshot::Sender<Result<(), StoreError>>),
+    Load(Table, std_mpsc::Sender<Result<Rows, StoreError>>),
+    Close(std_mpsc::Sender<()>),
+}
+
+/// A store in a file. Only its thread has the database, so that it is closed when the thread ends.
 #[derive(Debug)]
 pub struct RedbStore {
-    database: Arc<Database>,
     jobs: std_mpsc::Sender<Job>,
 }
 
@@ -37,45 +41,81 @@ impl RedbStore {
             path: path.display().to_string(),
             source: Box::new(source),
         };
-        let database = Arc::new(Database::create(path).map_err(open)?);
+        let database = Database::create(path).map_err(open)?;
         let write = database.begin_write().map_err(failed)?;
         for table in Table::ALL {
             write.open_table(definition(table)).map_err(failed)?;
         }
         write.commit().map_err(failed)?;
         let (jobs, queue) = std_mpsc::channel();
-        let writer = Arc::clone(&database);
         thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || run(&writer, &queue))
+            .spawn(move || run(database, &queue))
             .map_err(failed)?;
-        Ok(Self { database, jobs })
+        Ok(Self { jobs })
     }
 }
 
-fn run(database: &Database, queue: &std_mpsc::Receiver<Job>) {
-    while let Ok((mut changes, reply)) = queue.recv() {
-        let mut replies = vec![reply];
-        while changes.len() < MAX_SHARED {
-            let Ok((more, reply)) = queue.try_recv() else {
-                break;
-            };
-            changes.extend(more);
-            replies.push(reply);
+fn run(database: Database, queue: &std_mpsc::Receiver<Job>) {
+    let mut next = queue.recv().ok();
+    while let Some(job) = next.take() {
+        match job {
+            Job::Commit(mut changes, reply) => {
+                let mut replies = vec![reply];
+                while changes.len() < MAX_SHARED {
+                    match queue.try_recv() {
+                        Ok(Job::Commit(more, reply)) => {
+                            changes.extend(more);
+                            replies.push(reply);
+                        }
+                        Ok(other) => {
+                            next = Some(other);
+                            break;
+                        }
+                        Err(_) => break,
+                    }
+                }
+                answer(replies, write(&database, &changes));
+            }
+            Job::Load(table, reply) => {
+                // Whoever asked has gone otherwise.
+                let _ = reply.send(load(&database, table));
+            }
+            Job::Close(reply) => {
+                drop(database);
+                let _ = reply.send(());
+                return;
+            }
         }
-        let result = write(database, &changes);
-        let failure = result.as_ref().err().map(ToString::to_string);
-        let mut result = Some(result);
-        for reply in replies {
-            let outcome = match (result.take(), &failure) {
-                (Some(first), _) => first,
-                (None, None) => Ok(()),
-                (None, Some(text)) => Err(StoreError::Io(text.clone().into())),
-            };
-            // Nobody waits for it any more: written all the same.
-            let _ = reply.send(outcome);
+        if next.is_none() {
+            next = queue.recv().ok();
         }
     }
+}
+
+fn answer(replies: Vec<oneshot::Sender<Result<(), StoreError>>>, result: Result<(), StoreError>) {
+    let failure = result.as_ref().err().map(ToString::to_string);
+    let mut result = Some(result);
+    for reply in replies {
+        let outcome = match (result.take(), &failure) {
+            (Some(first), _) => first,
+            (None, None) => Ok(()),
+            (None, Some(text)) => Err(StoreError::Io(text.clone().into())),
+        };
+        // Nobody waits for it any more: written all the same.
+        let _ = reply.send(outcome);
+    }
+}
+
+fn load(database: &Database, table: Table) -> Result<Rows, StoreError> {
+    let read = database.begin_read().map_err(failed)?;
+    let open = read.open_table(definition(table)).map_err(failed)?;
+    let mut all = Vec::new();
+    for row in open.iter().map_err(failed)? {
+        let (key, value) = row.map_err(failed)?;
+        all.push((key.value().to_vec(), value.value().to_vec()));
+    }
+    Ok(all)
 }
 
 fn write(database: &Database, changes: &[Change]) -> Result<(), StoreError> {
@@ -103,23 +143,28 @@ fn write(database: &Database, changes: &[Change]) -> Result<(), StoreError> {
 
 impl Store for RedbStore {
     fn load(&self, table: Table) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let read = self.database.begin_read().map_err(failed)?;
-        let open = read.open_table(definition(table)).map_err(failed)?;
-        let mut all = Vec::new();
-        for row in open.iter().map_err(failed)? {
-            let (key, value) = row.map_err(failed)?;
-            all.push((key.value().to_vec(), value.value().to_vec()));
-        }
-        Ok(all)
+        let (reply, answer) = std_mpsc::channel();
+        let closed = || StoreError::Closed;
+        let job = Job::Load(table, reply);
+        self.jobs.send(job).map_err(|_| closed())?;
+        answer.recv().map_err(|_| closed())?
     }
 
     fn commit(&self, changes: Vec<Change>) -> Commit {
         let (reply, done) = oneshot::channel();
         // Queued now, not when the future is polled: commits are in the order of their calls.
-        let queued = self.jobs.send((changes, reply));
+        let queued = self.jobs.send(Job::Commit(changes, reply));
         Box::pin(async move {
             queued.map_err(|_| StoreError::Closed)?;
             done.await.map_err(|_| StoreError::Closed)?
         })
+    }
+
+    fn close(&self) {
+        let (reply, closed) = std_mpsc::channel();
+        if self.jobs.send(Job::Close(reply)).is_ok() {
+            // It answers when all before it is written; an error means that it was closed already.
+            let _ = closed.recv();
+        }
     }
 }
