@@ -37,8 +37,13 @@ pub enum CliError {
         seconds: u64,
     },
     /// Something named is not there.
-    #[error("{0} does not exist")]
-    NotFound(String),
+    #[error("{what} {name} does not exist: `lime {what} list` shows what there is")]
+    NotFound {
+        /// Network, switch, port, host or group.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// The coordinator's answer makes no sense to this version.
     #[error("cannot read the coordinator's answer: {0}")]
     BadAnswer(String),
@@ -70,6 +75,12 @@ impl CliError {
         }
     }
 
+    /// Something named is not there.
+    pub fn not_found(what: &'static str, name: impl ToString) -> Self {
+        let name = name.to_string();
+        Self::NotFound { what, name }
+    }
+
     /// The coordinator's refusal of what was asked for.
     pub fn refused(doing: impl Into<String>, status: Status) -> Self {
         Self::Refused {
@@ -88,7 +99,7 @@ impl CliError {
         match self {
             Self::OutputClosed => 0,
             Self::Usage(_) => 2,
-            Self::NotFound(_) => 3,
+            Self::NotFound { .. } => 3,
             Self::Unreachable { .. } | Self::TimedOut { .. } => 5,
             Self::Migration(_) => 6,
             Self::BadAnswer(_) | Self::Interrupted(_) | Self::Io { .. } => 1,
@@ -111,9 +122,7 @@ impl CliError {
             Self::TimedOut { .. } => {
                 "an update waits for all hosts of its network: `lime network show NET` says which are behind, --timeout waits longer"
             }
-            Self::NotFound(_) => LISTS,
             Self::Refused { status, .. } => match status.code() {
-                Code::NotFound => LISTS,
                 Code::Unimplemented => {
                     "the coordinator is older than this command: use the same version of both"
                 }
@@ -156,8 +165,6 @@ impl CliError {
         }
     }
 }
-
-const LISTS: &str = "`lime network list`, `lime switch list`, `lime port list` and `lime host list` show what there is";
 
 /// The message, or the code's meaning where there is none.
 fn status_text(status: &Status) -> &str {

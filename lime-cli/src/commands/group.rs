@@ -125,8 +125,7 @@ pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
             let mut client = ctx.connect().await?;
             let groups = list(ctx, &mut client, &switch).await?;
             let found = groups.into_iter().find(|g| g.group_id == id);
-            let group = found
-                .ok_or_else(|| CliError::NotFound(format!("group {id} of switch {switch}")))?;
+            let group = found.ok_or_else(|| CliError::not_found("group", id))?;
             ctx.out
                 .value(&group, || table(std::slice::from_ref(&group)))
         }

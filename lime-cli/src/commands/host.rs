@@ -148,7 +148,7 @@ async fn show(ctx: &Context, client: &mut Client, name: &str) -> Result<(), CliE
     }
     let hosts = list(ctx, client).await?;
     let found = hosts.into_iter().find(|h| h.name == name);
-    let host = found.ok_or_else(|| CliError::NotFound(format!("host {name}")))?;
+    let host = found.ok_or_else(|| CliError::not_found("host", name))?;
     let (switch_list, port_list) = contents(ctx, client, name).await?;
     let show = Show {
         host,

@@ -115,7 +115,7 @@ async fn show(ctx: &Context, client: &mut Client, name: &str) -> Result<(), CliE
         .await?
         .into_iter()
         .find(|n| n.name == name);
-    let network = found.ok_or_else(|| CliError::NotFound(format!("network {name}")))?;
+    let network = found.ok_or_else(|| CliError::not_found("network", name))?;
     let scope = Scope {
         network: name.to_owned(),
         switch: String::new(),

@@ -139,7 +139,7 @@ pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
             };
             let ports = list(ctx, &mut client, &scope).await?;
             let found = ports.iter().find(|p| p.port_no == name.port.0);
-            let port = found.ok_or_else(|| CliError::NotFound(format!("port {name}")))?;
+            let port = found.ok_or_else(|| CliError::not_found("port", name))?;
             ctx.out.value(port, || describe(port))
         }
         Command::Move {

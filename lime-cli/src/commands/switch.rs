@@ -153,7 +153,7 @@ async fn show(ctx: &Context, client: &mut Client, name: &SwitchName) -> Result<(
     }
     let switches = list(ctx, client, &name.network).await?;
     let found = switches.into_iter().find(|s| s.name == name.switch);
-    let switch = found.ok_or_else(|| CliError::NotFound(format!("switch {name}")))?;
+    let switch = found.ok_or_else(|| CliError::not_found("switch", name))?;
     let scope = Scope {
         network: name.network.clone(),
         switch: name.switch.clone(),
