@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd};
 
+use lime_core::flow::MAX_LEN_ALL;
 use lime_core::{Epoch, NetworkId, PortNo, RuleId, SwitchId};
 use lime_proto::v1::{self, agent_message::Message};
 use switch_abi::{EVENT_HELD, EVENT_PACKET_IN, EVENT_REASON_ACTION, EventHeader};
@@ -10,7 +11,7 @@ use tracing::debug;
 
 use super::Owner;
 use crate::packet::complete_partial;
-use crate::packet_out::{Held, remaining};
+use crate::packet_out::{Held, controller_len, cut, remaining};
 
 /// Records that are being written hide later ones; how often to look again for them.
 const BUSY_RETRIES: usize = 10_000;
@@ -65,11 +66,12 @@ impl Owner {
         if data.len() == header.total_len as usize {
             complete_partial(&mut data);
         }
-        let held_id = if header.flags & EVENT_HELD != 0 {
-            self.hold(header, &data)
-        } else {
-            0
-        };
+        let mut held_id = 0;
+        if header.flags & EVENT_HELD != 0 {
+            let (id, max_len) = self.hold(header, &data);
+            held_id = id;
+            data = cut(data, max_len);
+        }
         let reason = if header.reason == EVENT_REASON_ACTION {
             v1::PacketInReason::Action
         } else {
@@ -92,19 +94,28 @@ impl Owner {
         })
     }
 
-    /// Keeps the packet until the coordinator has its event. 0: there is nothing left to do with it.
-    fn hold(&mut self, header: &EventHeader, packet: &[u8]) -> u64 {
+    /// Keeps the packet until the coordinator has its event. Gives its id, and how many bytes of it the controller gets; id 0: there is
+    /// nothing left to do with it.
+    fn hold(&mut self, header: &EventHeader, packet: &[u8]) -> (u64, u16) {
         let network = NetworkId(header.network);
         let compiled = self
             .datapath
             .rule_actions(header.rule_slot, RuleId(header.rule_id));
         let Some(compiled) = compiled else {
             debug!(header.rule_id, "the rule of a held packet has gone");
-            return 0;
+            return (0, MAX_LEN_ALL);
         };
+        let max_len = controller_len(&compiled);
         let Some(desired) = self.networks.get(&network).and_then(|n| n.desired()) else {
-            return 0;
+            return (0, max_len);
         };
+        if header.data_len < header.total_len {
+            debug!(
+                header.total_len,
+                "a held packet is too long for the event ring; not sent on"
+            );
+            return (0, max_len);
+        }
         let mut ports = HashMap::new();
         for action in compiled.iter().filter(|a| a.op == switch_abi::op::OUTPUT) {
             let port = self.datapath.port_at(action.b);
@@ -113,13 +124,14 @@ impl Owner {
             }
         }
         let actions = remaining(&compiled, packet, &ports);
-        self.held.hold(Held {
+        let id = self.held.hold(Held {
             network,
             switch: SwitchId(header.switch),
             in_port: PortNo(header.in_port),
             packet: packet.to_vec(),
             actions,
-        })
+        });
+        (id, max_len)
     }
 
     /// Discards events that are older than these clocks: a greeting says that nothing older comes after it.

@@ -62,6 +62,11 @@ impl Owner {
                 CommandError::not_found(format!("switch {switch} of network {network} is not here"))
             })?;
         let clock = self.datapath.clock(network)?;
+        if clock == Epoch::ZERO {
+            return Err(CommandError::invalid(format!(
+                "network {network}: nothing is active here yet, so nothing can be sent"
+            )));
+        }
         for emit in run(&view, in_port, actions, packet)? {
             let (kind, port, packet) = match emit {
                 Emit::Deliver(port, packet) => (TUNNEL_DELIVER, port, packet),

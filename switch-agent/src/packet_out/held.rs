@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use lime_core::flow::{Action, Field};
+use lime_core::flow::{Action, Field, MAX_LEN_ALL};
 use lime_core::{NetworkId, PortNo, SwitchId};
 use switch_abi::op;
 
@@ -74,7 +74,15 @@ impl HeldPackets {
     }
 }
 
-/// What a rule's compiled actions still have to do for a held packet: everything but telling the controller.
+/// How many bytes of a held packet the controller gets.
+pub fn controller_len(compiled: &[switch_abi::Action]) -> u16 {
+    let controller = compiled.iter().find(|a| a.op == op::CONTROLLER);
+    controller.map_or(MAX_LEN_ALL, |a| a.a)
+}
+
+/// What a rule's compiled actions still have to do for a held packet. The kernel's program has applied what changes the packet before the
+/// controller action, has left out all outputs, and has stopped there: so outputs of the first part are made with the packet as
+/// the controller sees it, and the rest is still to be run.
 /// `ports` gives the numbers of port slots; an output to a slot without one does nothing.
 pub fn remaining(
     compiled: &[switch_abi::Action],
@@ -87,6 +95,7 @@ pub fn remaining(
     let l4 = |tcp_field, udp_field| if tcp { tcp_field } else { udp_field };
     let set = |field: Field, value: u128| Action::SetField { field, value };
     let mut actions = Vec::with_capacity(compiled.len());
+    let mut told = false;
     // The upper halves of IPv6 addresses come first, in an action of their own.
     let mut upper = 0u64;
     for action in compiled {
@@ -119,9 +128,13 @@ pub fn remaining(
             op::SET_L4_DST => Some(set(l4(Field::TcpDst, Field::UdpDst), action.a.into())),
             op::SET_IP_DSCP => Some(set(Field::IpDscp, action.a.into())),
             // The controller has it already.
+            op::CONTROLLER => {
+                told = true;
+                None
+            }
             _ => None,
         };
-        actions.extend(done);
+        actions.extend(done.filter(|a| told || matches!(a, Action::Output { .. })));
     }
     actions
 }
@@ -162,7 +175,10 @@ mod tests {
             c,
         };
         let compiled = [
-            act(op::CONTROLLER, 0xffff, 0, [0; 8]),
+            // The tag was pushed before the controller got the packet, and the output was left out.
+            act(op::PUSH_VLAN, 0x8100, 0, [0; 8]),
+            act(op::IN_PORT, 0, 0, [0; 8]),
+            act(op::CONTROLLER, 128, 0, [0; 8]),
             act(op::SET_IPV6_DST, 0, 0, [0xfd, 0, 0, 0, 0, 0, 0, 0]),
             act(op::SET_IPV6_DST, 1, 0, [0, 0, 0, 0, 0, 0, 0, 9]),
             act(op::SET_ETH_DST, 0, 0, [2, 0, 0, 0, 0, 7, 0, 0]),
@@ -172,9 +188,11 @@ mod tests {
             act(op::ALL, 0, 0, [0; 8]),
         ];
         let ports = HashMap::from([(5, PortNo(2))]);
+        assert_eq!(controller_len(&compiled), 128);
         assert_eq!(
             remaining(&compiled, &[0; 14], &ports),
             [
+                Action::output(PortNo::IN_PORT),
                 Action::SetField {
                     field: Field::Ipv6Dst,
                     value: 0xfd << 120 | 9

@@ -6,7 +6,7 @@ mod recent;
 mod run;
 
 pub use frame::{InjectError, Injector, Tag};
-pub use held::{Held, HeldPackets, remaining};
+pub use held::{Held, HeldPackets, controller_len, remaining};
 pub use recent::RecentIds;
 pub(crate) use run::cut;
 pub use run::{Emit, PacketOutError, PortView, SwitchView, run};

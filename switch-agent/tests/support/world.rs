@@ -75,6 +75,11 @@ impl World {
         }
     }
 
+    /// Another port, `portN` with far end `hostN`.
+    pub fn more_ports(&self, n: u32) {
+        Self::veth(&format!("port{n}"), &format!("host{n}"), 1500);
+    }
+
     pub fn bpffs(&self) -> PathBuf {
         PathBuf::from("/sys/fs/bpf").join(&self.id)
     }
