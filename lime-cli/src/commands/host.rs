@@ -105,7 +105,9 @@ pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
 async fn list(ctx: &Context, client: &mut Client) -> Result<Vec<v1::Host>, CliError> {
     let request = v1::ListHostsRequest {};
     let answer = ctx.call("list hosts", client.list_hosts(request));
-    Ok(answer.await?.hosts)
+    let mut hosts = answer.await?.hosts;
+    hosts.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(hosts)
 }
 
 async fn cordon(
