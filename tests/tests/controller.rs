@@ -1,4 +1,5 @@
 //! A tenant's controller: packets in, packets out, and the reactive firewall.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The lab itself: it carries traffic, and nothing of it stays.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
 //! Migrations of live networks, and of networks whose agents and coordinator die in the middle.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! One switch on one host, with real stacks behind its ports, in every attach mode.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod common;
 

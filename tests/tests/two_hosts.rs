@@ -1,4 +1,5 @@
 //! Switches, ports and links on two hosts: relayed, delivered by tunnel, cloned.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod common;
 

@@ -13,6 +13,9 @@ pub struct Traffic {
     tcp: Vec<TcpFlow>,
 }
 
+/// Each flow's name and arrivals.
+pub type NamedSeries = Vec<(String, Series)>;
+
 /// A finished UDP or TCP flow, with the number of switches that it passed.
 #[derive(Clone, Debug)]
 pub struct Finished {
@@ -48,7 +51,7 @@ impl Traffic {
     }
 
     /// Stops all senders, waits for what is under way, and reports; UDP flows first, in the plan's order.
-    pub fn finish(self) -> io::Result<(Vec<Finished>, Vec<(String, Series)>)> {
+    pub fn finish(self) -> io::Result<(Vec<Finished>, NamedSeries)> {
         self.udp.iter().for_each(|(_, f)| f.stop());
         self.tcp.iter().for_each(TcpFlow::stop);
         let mut reports = Vec::new();

@@ -291,9 +291,9 @@ async fn join_by_bridge(core: &Links, end_hosts: &[EndHost]) -> Result<(), LabEr
 
 /// Mounts the BPF file system where it is missing, as systemd does.
 fn mount_bpffs() -> Result<(), LabError> {
-    const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+    const BPF_FS_MAGIC: i128 = 0xcafe_4a11;
     let mounted = nix::sys::statfs::statfs(Path::new(BPFFS))
-        .is_ok_and(|s| s.filesystem_type().0 as i64 == BPF_FS_MAGIC);
+        .is_ok_and(|s| i128::from(s.filesystem_type().0) == BPF_FS_MAGIC);
     if mounted {
         return Ok(());
     }

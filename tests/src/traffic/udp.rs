@@ -157,7 +157,8 @@ fn send(
             started = Instant::now();
             due_from = number + CATCH_UP;
         }
-        for _ in number..due.min(number + CATCH_UP) {
+        let burst = due.min(number + CATCH_UP) - number;
+        for _ in 0..burst {
             packet[4..12].copy_from_slice(&number.to_be_bytes());
             match socket.send(&packet) {
                 Ok(_) => number += 1,
