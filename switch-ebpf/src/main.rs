@@ -32,9 +32,7 @@ use pipeline::{Stop, from_port, from_underlay};
 /// XDP on a switch port.
 #[xdp(frags)]
 pub fn lime_xdp_port(ctx: XdpContext) -> u32 {
-    // SAFETY: the context is valid for the program's run.
-    let ifindex = unsafe { (*ctx.ctx).ingress_ifindex };
-    verdict::<xdp::Xdp>(from_port(xdp::Xdp(ctx.ctx), ifindex)) as u32
+    verdict::<xdp::Xdp>(from_port(xdp::Xdp(ctx.ctx))) as u32
 }
 
 /// XDP on an underlay device.
@@ -46,9 +44,7 @@ pub fn lime_xdp_underlay(ctx: XdpContext) -> u32 {
 /// TC ingress on a switch port.
 #[classifier]
 pub fn lime_tc_port(ctx: TcContext) -> i32 {
-    // SAFETY: the context is valid for the program's run.
-    let ifindex = unsafe { (*ctx.skb.skb).ifindex };
-    verdict::<tc::Tc>(from_port(tc::Tc(ctx.skb.skb), ifindex))
+    verdict::<tc::Tc>(from_port(tc::Tc(ctx.skb.skb)))
 }
 
 /// TC ingress on an underlay device, and on the recirculation device.

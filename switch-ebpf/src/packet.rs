@@ -10,6 +10,8 @@ pub trait Packet: Copy {
     /// Verdict: to the next program, or the device's own stack.
     const PASS: i32;
 
+    /// The device that the frame came in by.
+    fn ifindex(self) -> u32;
     /// The frame's length, with a tag in the metadata.
     fn length(self) -> u32;
     /// Whether the frame is to be segmented later, so that its length is no measure against an MTU.

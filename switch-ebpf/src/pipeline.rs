@@ -25,8 +25,8 @@ pub enum Stop {
 
 /// A frame that came in by a switch port.
 #[inline(always)]
-pub fn from_port<P: Packet>(packet: P, ifindex: u32) -> Result<i32, Stop> {
-    let slot = match DEVICES.get(ifindex) {
+pub fn from_port<P: Packet>(packet: P) -> Result<i32, Stop> {
+    let slot = match DEVICES.get(packet.ifindex()) {
         Some(word) => load(word),
         None => 0,
     };
@@ -92,6 +92,9 @@ fn deliver<P: Packet>(
     }
     state.clock = state.arrival.clock;
     state.port = slot;
+    if packet.length() < state.base + 14 {
+        return Err(Stop::Drop(slot, DropReason::Malformed));
+    }
     if !packet.decapsulate(state, state.base) {
         return Err(Stop::Drop(slot, DropReason::ResizeFailed));
     }

@@ -119,12 +119,18 @@ pub struct State {
 static STATE: PerCpuArray<State> = PerCpuArray::with_max_entries(1, 0);
 
 impl State {
+    /// This CPU's state, as it is.
+    #[inline(always)]
+    pub fn current() -> Option<&'static mut Self> {
+        let state = STATE.get_ptr_mut(0)?;
+        // SAFETY: an array's element is always there, and no other run uses it meanwhile (see the module).
+        Some(unsafe { &mut *state })
+    }
+
     /// This CPU's state, made ready for a new packet.
     #[inline(always)]
     pub fn fresh(xdp: bool) -> Option<&'static mut Self> {
-        let state = STATE.get_ptr_mut(0)?;
-        // SAFETY: an array's element is always there, and no other run uses it meanwhile (see the module).
-        let state = unsafe { &mut *state };
+        let state = Self::current()?;
         state.xdp = xdp as u32;
         state.xdp_outputs = 0;
         state.hops = switch_abi::TUNNEL_HOPS as u32;

@@ -98,6 +98,12 @@ impl Packet for Tc {
     const PASS: i32 = TC_ACT_UNSPEC;
 
     #[inline(always)]
+    fn ifindex(self) -> u32 {
+        // SAFETY: the context is valid for the program's run.
+        unsafe { (*self.0).ifindex }
+    }
+
+    #[inline(always)]
     fn length(self) -> u32 {
         // SAFETY: the context is valid for the program's run.
         unsafe { (*self.0).len + if (*self.0).vlan_present != 0 { 4 } else { 0 } }

@@ -1,7 +1,7 @@
 //! The tunnel between hosts: building outer headers, and checking those of a frame that came in.
 
 use crate::{
-    maps::{NETWORKS, PEERS, TUNNEL_PEERS, load},
+    maps::{NETWORKS, PEERS, TUNNEL_PEERS, load, recirculation_ifindex},
     packet::Packet,
     parse::{ETH_IPV4, ETH_IPV6, PROTO_UDP},
     state::{State, TAG_METADATA},
@@ -27,6 +27,8 @@ const OPTION_LEN: u8 = 4;
 const SOURCE_PORT_BASE: u32 = 0xc000;
 /// Tags older than this against the local clock are not from this round of serial numbers.
 const TAG_WINDOW: u32 = 1 << 30;
+/// First byte of the addresses that this host's own frames have on the recirculation device; from anywhere else they are forged.
+const LOOPBACK: u8 = 127;
 /// Tries to raise a clock before the frame is given up.
 const CLOCK_TRIES: u32 = 16;
 
@@ -209,6 +211,9 @@ fn examine_udp<P: Packet, const AT: u32>(packet: P, state: &mut State, mut key: 
         return BAD_OPTION;
     }
     key.vni = u32::from_be_bytes([0, o[4], o[5], o[6]]);
+    if AT == 34 && key.source[0] == LOOPBACK && packet.ifindex() != recirculation_ifindex() {
+        return UNKNOWN_PEER;
+    }
     state.arrival.kind = o[13] as u32;
     state.arrival.hops = o[14] as u32;
     state.arrival.port = u32::from_be_bytes([o[16], o[17], o[18], o[19]]);

@@ -39,6 +39,12 @@ impl Packet for Xdp {
     const PASS: i32 = xdp_action::XDP_PASS as i32;
 
     #[inline(always)]
+    fn ifindex(self) -> u32 {
+        // SAFETY: the context is valid for the program's run.
+        unsafe { (*self.0).ingress_ifindex }
+    }
+
+    #[inline(always)]
     fn length(self) -> u32 {
         // SAFETY: the context is valid for the program's run.
         unsafe { bpf_xdp_get_buff_len(self.0) as u32 }

@@ -3,9 +3,9 @@
 use super::{frames::*, world::*};
 use switch_abi::*;
 
-/// Runs `actions` then an output to port 2, in both modes; the frames that came out.
-fn change(actions: &[Action], frame: &[u8]) -> Vec<u8> {
-    let mut w = World::new();
+/// Runs `actions` then an output to port 2, in both modes; the frame that came out.
+fn change(w: &mut World, actions: &[Action], frame: &[u8]) -> Vec<u8> {
+    w.reset();
     w.local(2, 2);
     w.rule(1, any(), any(), &[actions, &[output(2)]].concat());
     w.commit();
@@ -44,9 +44,10 @@ fn set_fields_keep_checksums_right_and_touch_nothing_else() {
         ("icmp6", icmp6, 14, [&v6[..], &dscp].concat()),
         ("udp4 in a VLAN", vlan, 18, [&v4[..], &l4, &dscp].concat()),
     ];
+    let mut w = World::new();
     for (name, frame, l3, actions) in cases {
         assert_checksums(&frame, false);
-        let out = change(&actions, &frame);
+        let out = change(&mut w, &actions, &frame);
         println!("{name}");
         assert_checksums(&out, false);
         let mut expected = frame.clone();
@@ -87,7 +88,8 @@ fn set_fields_keep_checksums_right_and_touch_nothing_else() {
 #[test]
 fn a_udp_checksum_of_zero_stays_zero() {
     let frame = ethernet(0x0800, &ipv4(17, 0, &[], &udp(b"no checksum")));
-    let out = change(&[act(op::SET_IPV4_SRC, 0, 0, &[1, 2, 3, 4]), act(op::SET_L4_DST, 7, 0, &[])], &frame);
+    let set = [act(op::SET_IPV4_SRC, 0, 0, &[1, 2, 3, 4]), act(op::SET_L4_DST, 7, 0, &[])];
+    let out = change(&mut World::new(), &set, &frame);
     assert_eq!(out[40..42], [0, 0]);
     assert_checksums(&out, true);
 }
@@ -113,6 +115,7 @@ fn a_udp_checksum_that_becomes_zero_is_written_as_ones() {
 #[test]
 fn ethernet_addresses() {
     let out = change(
+        &mut World::new(),
         &[act(op::SET_ETH_DST, 0, 0, &[1, 2, 3, 4, 5, 6]), act(op::SET_ETH_SRC, 0, 0, &[6, 5, 4, 3, 2, 1])],
         &arp(),
     );
@@ -122,11 +125,12 @@ fn ethernet_addresses() {
 #[test]
 fn tags_in_the_bytes_can_be_popped_and_set() {
     let frame = tagged(&udp4(b"tag"), 0x8100, 0x2064);
-    assert_eq!(change(&[act(op::POP_VLAN, 0, 0, &[])], &frame), udp4(b"tag"));
+    let mut w = World::new();
+    assert_eq!(change(&mut w, &[act(op::POP_VLAN, 0, 0, &[])], &frame), udp4(b"tag"));
     let set = [act(op::SET_VLAN_VID, 0xabc, 0, &[]), act(op::SET_VLAN_PCP, 6, 0, &[])];
-    assert_eq!(change(&set, &frame), tagged(&udp4(b"tag"), 0x8100, 0xcabc));
+    assert_eq!(change(&mut w, &set, &frame), tagged(&udp4(b"tag"), 0x8100, 0xcabc));
     let both = [act(op::POP_VLAN, 0, 0, &[]), act(op::SET_IPV4_DST, 0, 0, &[9, 9, 9, 9])];
-    let out = change(&both, &frame);
+    let out = change(&mut w, &both, &frame);
     assert_eq!(out[30..34], [9, 9, 9, 9]);
     assert_checksums(&out, false);
 }

@@ -60,7 +60,6 @@ pub struct World {
     cpus: u32,
     rules: Vec<RuleEntry>,
     masks: Vec<FlowKey>,
-    recirculation: u32,
 }
 
 /// Shorthand for actions.
@@ -93,20 +92,26 @@ impl World {
             .override_global("BUCKET_MASK", &mask, true)
             .load(switch_agent::objects::SWITCH)
             .unwrap();
-        for name in [programs::XDP_PORT, programs::XDP_UNDERLAY] {
-            let program: &mut Xdp = bpf.program_mut(name).unwrap().try_into().unwrap();
-            program.load().unwrap();
+        let mut world = Self { bpf, cpus, rules: vec![], masks: vec![] };
+        world.reset();
+        world
+    }
+
+    /// Back to how `new` made it, but for counters, peers and tunnel ports. (Loading programs takes the verifier a second.)
+    pub fn reset(&mut self) {
+        self.rules.clear();
+        self.masks.clear();
+        for table in 0..MAX_TABLES * 4 {
+            self.set(maps::TABLES, table, 0u64);
         }
-        for name in [programs::TC_PORT, programs::TC_UNDERLAY] {
-            let program: &mut SchedClassifier = bpf.program_mut(name).unwrap().try_into().unwrap();
-            program.load().unwrap();
+        for slot in 2..10 {
+            self.port(slot, PortEntry::default());
         }
-        let mut world = Self { bpf, cpus, rules: vec![], masks: vec![], recirculation: 0 };
+        let world = self;
         world.network(1, NetworkEntry { id: 7, vni: 0x123456, clock: 10, staged: 20, ..Default::default() });
         world.switch(1, SwitchEntry { id: 5, network: 1, state: SWITCH_ACTIVE, join_epoch: 1, ..Default::default() });
         world.port(IN, PortEntry { id: 101, port_no: 11, kind: PORT_LOCAL, ifindex: DEVICE, ..port() });
         world.set(maps::DEVICES, DEVICE, IN);
-        world
     }
 
     pub fn set<T: aya::Pod>(&mut self, map: &str, index: u32, value: T) {
@@ -157,7 +162,6 @@ impl World {
     }
 
     pub fn recirculation(&mut self, ifindex: u32) {
-        self.recirculation = ifindex;
         self.set(maps::META, 0, Meta { recirculation_ifindex: ifindex, ..Default::default() });
     }
 
@@ -302,10 +306,16 @@ impl World {
         let result: Result<_, ProgramError> = match mode {
             Mode::Xdp => {
                 let program: &mut Xdp = self.bpf.program_mut(xdp).unwrap().try_into().unwrap();
+                if program.fd().is_err() {
+                    program.load().unwrap();
+                }
                 program.test_run(TestRunOptions { data_out: Some(&mut out), ..options() })
             }
             Mode::Tc => {
                 let program: &mut SchedClassifier = self.bpf.program_mut(tc).unwrap().try_into().unwrap();
+                if program.fd().is_err() {
+                    program.load().unwrap();
+                }
                 program.test_run(TestRunOptions { data_out: Some(&mut out), ..options() })
             }
         };
