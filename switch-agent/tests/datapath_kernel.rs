@@ -1,4 +1,5 @@
 //! The data path library on the real kernel: loading, pinning, re-adoption, attaching. Needs root, like everything that loads kernel programs.
+#![allow(clippy::unwrap_used, reason = "tests panic")]
 
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -132,7 +133,13 @@ fn a_killed_agents_data_path_is_adopted() {
     let dir = PinDir::new();
     let (mut dp, adopted) = Datapath::open(dir.path(), &limits()).unwrap();
     assert!(adopted.networks.is_empty());
-    for name in [maps::META, maps::RULES, maps::EVENTS, programs::TC_PORT, programs::XDP_UNDERLAY] {
+    for name in [
+        maps::META,
+        maps::RULES,
+        maps::EVENTS,
+        programs::TC_PORT,
+        programs::XDP_UNDERLAY,
+    ] {
         assert!(dir.has(name), "{name} is pinned");
     }
     furnish(&mut dp);
@@ -149,10 +156,19 @@ fn a_killed_agents_data_path_is_adopted() {
         ..limits()
     };
     let (mut dp, adopted) = Datapath::open(dir.path(), &other_limits).unwrap();
-    assert_eq!(*dp.limits(), limits(), "they keep the limits that they were made with");
+    assert_eq!(
+        *dp.limits(),
+        limits(),
+        "they keep the limits that they were made with"
+    );
     let network = &adopted.networks[0];
     assert_eq!(
-        (network.id, network.clock, network.staged, &network.switches[..]),
+        (
+            network.id,
+            network.clock,
+            network.staged,
+            &network.switches[..]
+        ),
         (NET, Epoch(1), Epoch(2), &[SWITCH][..])
     );
     assert_eq!((dp.capacity(), dp.ports(NET).unwrap()), (capacity, ports));
@@ -188,7 +204,10 @@ fn maps_of_another_abi_are_not_touched() {
     meta.abi_version += 1;
     map.set(0, meta, 0).unwrap();
     let refused = Datapath::open(dir.path(), &limits()).err().unwrap();
-    assert!(matches!(refused, DatapathError::Unsupported { .. }), "{refused}");
+    assert!(
+        matches!(refused, DatapathError::Unsupported { .. }),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -206,9 +225,18 @@ fn programs_outlive_the_agent_and_are_adopted() {
     let dir = PinDir::new();
     in_namespace(|left, right| {
         let (mut dp, _) = Datapath::open(dir.path(), &limits()).unwrap();
-        assert_eq!(dp.check_attach(left, AttachMode::Auto).unwrap(), AttachMode::Tc);
-        assert_eq!(dp.attach_port(left, AttachMode::Auto).unwrap(), AttachMode::Tc);
-        assert_eq!(dp.attach_underlay(right, AttachMode::Xdp).unwrap(), AttachMode::Xdp);
+        assert_eq!(
+            dp.check_attach(left, AttachMode::Auto).unwrap(),
+            AttachMode::Tc
+        );
+        assert_eq!(
+            dp.attach_port(left, AttachMode::Auto).unwrap(),
+            AttachMode::Tc
+        );
+        assert_eq!(
+            dp.attach_underlay(right, AttachMode::Xdp).unwrap(),
+            AttachMode::Xdp
+        );
         drop(dp);
         assert!(dir.has(&format!("links/{left}-tc")) && !dir.has(&format!("links/{left}-xdp")));
         assert!(dir.has(&format!("links/{right}-tc")) && dir.has(&format!("links/{right}-xdp")));
@@ -216,9 +244,15 @@ fn programs_outlive_the_agent_and_are_adopted() {
 
         let (mut dp, _) = Datapath::open(dir.path(), &limits()).unwrap();
         let before = details("right");
-        assert_eq!(dp.attach_underlay(right, AttachMode::Xdp).unwrap(), AttachMode::Xdp);
+        assert_eq!(
+            dp.attach_underlay(right, AttachMode::Xdp).unwrap(),
+            AttachMode::Xdp
+        );
         assert_eq!(details("right"), before, "the same program, not another");
-        assert_eq!(dp.attach_underlay(right, AttachMode::Tc).unwrap(), AttachMode::Tc);
+        assert_eq!(
+            dp.attach_underlay(right, AttachMode::Tc).unwrap(),
+            AttachMode::Tc
+        );
         assert!(!details("right").contains("prog/xdp"));
         assert_eq!(
             dp.attach_underlay(right, AttachMode::XdpGeneric).unwrap(),
@@ -238,7 +272,9 @@ fn a_device_that_came_back_under_its_old_index_is_attached_again() {
         let (mut dp, _) = Datapath::open(dir.path(), &limits()).unwrap();
         dp.attach_port(left, AttachMode::Xdp).unwrap();
         ip("link del left");
-        ip(&format!("link add left index {left} type veth peer name right"));
+        ip(&format!(
+            "link add left index {left} type veth peer name right"
+        ));
         assert!(!details("left").contains("prog/xdp"));
         dp.attach_port(left, AttachMode::Xdp).unwrap();
         assert!(details("left").contains("prog/xdp"));
@@ -269,6 +305,22 @@ fn anothers_xdp_program_is_left_alone() {
             Err(DatapathError::InUse { .. })
         ));
     });
+}
+
+#[test]
+fn a_bpffs_is_mounted_only_where_it_hides_nothing() {
+    let dir = std::env::temp_dir().join(format!("lime-test-bpffs-{}", std::process::id()));
+    std::fs::create_dir_all(dir.join("full/of")).unwrap();
+    let refused = Datapath::open(&dir.join("full"), &limits()).err().unwrap();
+    assert!(
+        matches!(refused, DatapathError::Invalid { .. }),
+        "{refused}"
+    );
+    let own = dir.join("own");
+    drop(Datapath::open(&own, &limits()).unwrap());
+    drop(Datapath::open(&own, &limits()).unwrap());
+    nix::mount::umount(&own).unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]

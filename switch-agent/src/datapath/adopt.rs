@@ -101,7 +101,10 @@ impl Datapath {
             let known = id.0 != 0 && !self.switches.contains_key(&id);
             let Some(network) = network.filter(|_| known) else {
                 if entry.state != SWITCH_NONE {
-                    self.store.maps.switches.publish(slot, state_at, SWITCH_NONE);
+                    self.store
+                        .maps
+                        .switches
+                        .publish(slot, state_at, SWITCH_NONE);
                 }
                 continue;
             };
@@ -180,11 +183,7 @@ impl Datapath {
         let mut listed = BTreeSet::new();
         let mut slot = self.store.maps.switches.get(switch_slot, first_at);
         while slot != 0 && ports.contains(&slot) && listed.insert(slot) {
-            slot = self
-                .store
-                .maps
-                .ports
-                .get(slot, offset_of!(PortEntry, next));
+            slot = self.store.maps.ports.get(slot, offset_of!(PortEntry, next));
         }
         if slot == 0 && listed == *ports {
             return;
@@ -276,7 +275,10 @@ impl Datapath {
                 }
                 let sound = run.start != 0
                     && run.count <= MAX_TUPLES
-                    && run.start.checked_add(run.count).is_some_and(|end| end <= len);
+                    && run
+                        .start
+                        .checked_add(run.count)
+                        .is_some_and(|end| end <= len);
                 let state = switch.and_then(|id| self.switches.get_mut(&id));
                 let (Some(id), Some(state), true) = (switch, state, sound) else {
                     word.store(0, Ordering::Release);

@@ -215,21 +215,24 @@ impl Kernel {
             self.unpin(device.ifindex, "xdp")?;
         }
         let what = || format!("attach {name} to device {}", device.name);
-        let link = program
-            .attach_to_if_index(device.ifindex, mode)
-            .map_err(|e| match os_error(&e) {
-                Some(libc::EOPNOTSUPP | libc::EINVAL | libc::ERANGE | ENOTSUPP) => {
-                    DatapathError::unsupported(
-                        format!("XDP on device {}", device.name),
-                        format!("its driver refuses it ({e}); attach it by TC, or lower its MTU"),
-                    )
-                }
-                Some(libc::EBUSY | libc::EEXIST) => DatapathError::in_use(
-                    format!("device {}", device.name),
-                    "another XDP program",
-                ),
-                _ => DatapathError::kernel(what(), e),
-            })?;
+        let link =
+            program
+                .attach_to_if_index(device.ifindex, mode)
+                .map_err(|e| match os_error(&e) {
+                    Some(libc::EOPNOTSUPP | libc::EINVAL | libc::ERANGE | ENOTSUPP) => {
+                        DatapathError::unsupported(
+                            format!("XDP on device {}", device.name),
+                            format!(
+                                "its driver refuses it ({e}); attach it by TC, or lower its MTU"
+                            ),
+                        )
+                    }
+                    Some(libc::EBUSY | libc::EEXIST) => DatapathError::in_use(
+                        format!("device {}", device.name),
+                        "another XDP program",
+                    ),
+                    _ => DatapathError::kernel(what(), e),
+                })?;
         let link = program
             .take_link(link)
             .map_err(|e| DatapathError::kernel(what(), e))?;

@@ -73,9 +73,9 @@ impl Writer<'_> {
             return invalid(format!("tables are 0 to {last}, not {}", rule.table));
         }
         match rule.goto_table {
-            Some(to) if u32::from(to) > last || to <= rule.table => invalid(format!(
-                "it goes on at table {to}, which is no later table"
-            )),
+            Some(to) if u32::from(to) > last || to <= rule.table => {
+                invalid(format!("it goes on at table {to}, which is no later table"))
+            }
             _ => Ok(()),
         }
     }
@@ -187,9 +187,7 @@ impl Writer<'_> {
         maps.rules.write(slot, &entry);
         match position.after {
             0 => maps.buckets.publish(bucket, 0, slot),
-            after => maps
-                .rules
-                .publish(after, offset_of!(RuleEntry, next), slot),
+            after => maps.rules.publish(after, offset_of!(RuleEntry, next), slot),
         }
         let table = &mut self.switch.tables[rule.table as usize];
         let tuple = &mut table.tuples[tuple];
@@ -208,7 +206,8 @@ impl Writer<'_> {
         if let Some(i) = state
             .tuples
             .iter()
-            .rposition(|t| t.mask.words() == mask.words()) {
+            .rposition(|t| t.mask.words() == mask.words())
+        {
             return Ok(i);
         }
         let in_use = state

@@ -260,7 +260,10 @@ mod tests {
         assert_eq!((key.in_port, mask.in_port), (7, u32::MAX));
         assert_eq!((key.eth_type, key.ip_proto), ([8, 0], 6));
         assert_eq!((key.l4_dst, mask.l4_dst), ([0, 80], [255, 255]));
-        assert_eq!((key.ip_dst[0], &mask.ip_dst[..5]), (10, &[255, 0, 0, 0, 0][..]));
+        assert_eq!(
+            (key.ip_dst[0], &mask.ip_dst[..5]),
+            (10, &[255, 0, 0, 0, 0][..])
+        );
         assert_eq!(key, key.masked(&mask));
     }
 
@@ -313,13 +316,28 @@ mod tests {
         assert_eq!((c.actions[1].op, c.actions[1].b), (op::OUTPUT, 102));
 
         let c = compile(vec![Action::output(PortNo(1)), set.clone()], None).unwrap();
-        assert_eq!((c.count, c.flags), (1, RULE_XDP), "what comes after the last output is left out");
+        assert_eq!(
+            (c.count, c.flags),
+            (1, RULE_XDP),
+            "what comes after the last output is left out"
+        );
         let c = compile(vec![Action::output(PortNo(1)), set], Some(3)).unwrap();
         assert_eq!((c.count, c.flags), (2, 0), "but not before another table");
 
-        let both = vec![Action::output(PortNo::CONTROLLER), Action::output(PortNo(1))];
-        assert_eq!(compile(both, None).unwrap().flags, RULE_CONTROLLER_AND_OUTPUT);
-        assert_eq!(compile(vec![Action::output(PortNo::FLOOD)], None).unwrap().flags, 0);
+        let both = vec![
+            Action::output(PortNo::CONTROLLER),
+            Action::output(PortNo(1)),
+        ];
+        assert_eq!(
+            compile(both, None).unwrap().flags,
+            RULE_CONTROLLER_AND_OUTPUT
+        );
+        assert_eq!(
+            compile(vec![Action::output(PortNo::FLOOD)], None)
+                .unwrap()
+                .flags,
+            0
+        );
         assert_eq!(compile(vec![], None).unwrap().flags, RULE_XDP);
     }
 

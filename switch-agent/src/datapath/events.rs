@@ -19,8 +19,8 @@ pub struct EventRing {
 impl EventRing {
     pub(crate) fn open(pins: &Pins) -> Result<Self> {
         let map = Map::RingBuf(pins.open(maps::EVENTS)?);
-        let ring = RingBuf::try_from(map)
-            .map_err(|e| DatapathError::kernel("map the event ring", e))?;
+        let ring =
+            RingBuf::try_from(map).map_err(|e| DatapathError::kernel("map the event ring", e))?;
         Ok(Self { ring })
     }
 

@@ -70,7 +70,10 @@ impl<T: Pod> MappedArray<T> {
     pub(crate) fn heap(len: u32) -> Self {
         let bytes = (Self::STRIDE * len as usize).max(1);
         let Ok(layout) = Layout::from_size_align(bytes, HEAP_ALIGN) else {
-            panic!("{len} entries of {} bytes exceed the address space", Self::STRIDE);
+            panic!(
+                "{len} entries of {} bytes exceed the address space",
+                Self::STRIDE
+            );
         };
         // SAFETY: the layout's size is not zero.
         let Some(base) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {

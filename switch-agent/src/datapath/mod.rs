@@ -73,7 +73,7 @@ pub struct Datapath {
 }
 
 impl Datapath {
-    /// Mounts a bpffs for `pin_dir` if needed, then loads the programs and pins everything in `pin_dir`, or adopts what is
+    /// Where `pin_dir` is in no bpffs, mounts one on it (it must be empty then; for one under /sys/fs/bpf, there). Then loads the programs and pins everything in `pin_dir`, or adopts what is
     /// pinned there (with the limits that it was made with).
     ///
     /// # Errors

@@ -57,29 +57,17 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
-    /// Makes the directory, and mounts a bpffs for it if need be.
+    /// Makes the directory. Where it is not in a bpffs, one is mounted: on /sys/fs/bpf for a directory in there, else on the directory
+    /// itself, which must be empty, so that the mount hides nothing.
     pub(crate) fn prepare(dir: &Path) -> Result<Self> {
         let failed = |e: io::Error| {
             DatapathError::kernel(format!("make the bpffs directory {}", dir.display()), e)
         };
-        let parent = dir
-            .parent()
-            .ok_or_else(|| failed(io::Error::other("it has no parent")))?;
-        let root = if dir.starts_with(SYS_FS_BPF) {
-            Path::new(SYS_FS_BPF)
+        if dir.starts_with(SYS_FS_BPF) {
+            mount_unless_there(Path::new(SYS_FS_BPF))?;
         } else {
-            fs::create_dir_all(parent).map_err(failed)?;
-            parent
-        };
-        if !is_bpffs(root).map_err(failed)? {
-            let none: Option<&str> = None;
-            nix::mount::mount(none, root, Some("bpf"), nix::mount::MsFlags::empty(), none)
-                .map_err(|e| {
-                    DatapathError::kernel(
-                        format!("mount a bpffs on {} (needs CAP_SYS_ADMIN)", root.display()),
-                        e,
-                    )
-                })?;
+            fs::create_dir_all(dir).map_err(failed)?;
+            mount_unless_there(dir)?;
         }
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
@@ -298,9 +286,26 @@ impl Pins {
     }
 }
 
-fn is_bpffs(path: &Path) -> io::Result<bool> {
-    let found = nix::sys::statfs::statfs(path).map_err(io::Error::from)?;
-    Ok(found.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC)
+/// Mounts a bpffs on an empty directory that is not in one.
+fn mount_unless_there(dir: &Path) -> Result<()> {
+    let look = |e: io::Error| DatapathError::kernel(format!("look at {}", dir.display()), e);
+    let found = nix::sys::statfs::statfs(dir).map_err(|e| look(e.into()))?;
+    if found.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC {
+        return Ok(());
+    }
+    if fs::read_dir(dir).map_err(look)?.next().is_some() {
+        return Err(DatapathError::invalid(
+            format!("the bpffs directory {}", dir.display()),
+            "it is not in a bpffs and not empty, so that none can be mounted on it: name a directory under /sys/fs/bpf (`mount -t bpf bpf /sys/fs/bpf` if that is none)",
+        ));
+    }
+    let none: Option<&str> = None;
+    nix::mount::mount(none, dir, Some("bpf"), nix::mount::MsFlags::empty(), none).map_err(|e| {
+        DatapathError::kernel(
+            format!("mount a bpffs on {} (needs CAP_SYS_ADMIN)", dir.display()),
+            e,
+        )
+    })
 }
 
 /// Loads the object with map sizes, and with the constants that its programs are compiled against.

@@ -51,7 +51,12 @@ impl Datapath {
                 self.put(slot, offset_of!(PortEntry, link_id), other.0);
             }
         }
-        if old.kind == PORT_LOCAL && settings.place != (Place::Local { ifindex: old.ifindex }) {
+        if old.kind == PORT_LOCAL
+            && settings.place
+                != (Place::Local {
+                    ifindex: old.ifindex,
+                })
+        {
             self.clear_device(old.ifindex, slot);
         }
         self.join_link(network, settings.id, slot, old.link_id)?;
@@ -222,8 +227,7 @@ impl Datapath {
         if entry.link_id == 0 {
             return Ok(());
         }
-        let other =
-            other.filter(|&other| self.store.maps.ports.read(other).link_id == id.0);
+        let other = other.filter(|&other| self.store.maps.ports.read(other).link_id == id.0);
         match other {
             Some(other) => {
                 for (this, that) in [(slot, other), (other, slot)] {

@@ -144,10 +144,7 @@ mod tests {
     fn adopted_pool_has_what_is_not_used() {
         let mut pool = SlotPool::adopt(2, 6, |slot| slot == 3);
         let slots: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
-        assert_eq!(
-            slots.iter().map(|s| s.index).collect::<Vec<_>>(),
-            [2, 4, 5]
-        );
+        assert_eq!(slots.iter().map(|s| s.index).collect::<Vec<_>>(), [2, 4, 5]);
         assert!(slots.iter().all(|s| !s.fresh));
     }
 

@@ -72,12 +72,7 @@ impl Datapath {
         Ok(())
     }
 
-    fn new_switch(
-        &mut self,
-        network: NetworkId,
-        network_slot: u32,
-        id: SwitchId,
-    ) -> Result<u32> {
+    fn new_switch(&mut self, network: NetworkId, network_slot: u32, id: SwitchId) -> Result<u32> {
         let limit = self.limits.switches;
         let slot = self
             .store
@@ -123,7 +118,10 @@ impl Datapath {
         let slot = self.switch(network, id)?.slot;
         let network_slot = self.network(network)?.slot;
         let state_at = offset_of!(SwitchEntry, state);
-        self.store.maps.switches.publish(slot, state_at, SWITCH_NONE);
+        self.store
+            .maps
+            .switches
+            .publish(slot, state_at, SWITCH_NONE);
         for port in self.ports_of(network, slot)? {
             self.remove_port(network, port)?;
         }

@@ -43,8 +43,14 @@ fn furnished() -> Datapath {
     )
     .unwrap();
     dp.raise_clock(NET, Epoch(1)).unwrap();
-    dp.stage(NET, Epoch(2), Some(SWITCH), &[(id(3), to_mac(3, 1))], &[id(1)])
-        .unwrap();
+    dp.stage(
+        NET,
+        Epoch(2),
+        Some(SWITCH),
+        &[(id(3), to_mac(3, 1))],
+        &[id(1)],
+    )
+    .unwrap();
     dp
 }
 
@@ -71,15 +77,28 @@ fn everything_is_as_before() {
     assert_eq!(dp.ports(NET).unwrap(), ports);
     assert_eq!(dp.capacity(), capacity);
     assert_eq!(dp.listed(SWITCH), [1, 2]);
-    assert_eq!((found(&dp, 1, 1), found(&dp, 1, 2), found(&dp, 3, 2)), (Some(1), None, Some(3)));
+    assert_eq!(
+        (found(&dp, 1, 1), found(&dp, 1, 2), found(&dp, 3, 2)),
+        (Some(1), None, Some(3))
+    );
     let counts = dp.rule_counters(NET, Some(SWITCH)).unwrap();
-    assert!(counts.iter().any(|c| (c.rule, c.packets, c.bytes) == (id(2), 5, 500)));
+    assert!(
+        counts
+            .iter()
+            .any(|c| (c.rule, c.packets, c.bytes) == (id(2), 5, 500))
+    );
     assert_eq!(counts.len(), 3);
 
     dp.raise_clock(NET, Epoch(2)).unwrap();
     assert_eq!(dp.collect(NET, Epoch(2)).unwrap(), 1);
-    dp.stage(NET, Epoch(3), Some(SWITCH), &[(id(4), to_mac(1, 2))], &[id(2)])
-        .unwrap();
+    dp.stage(
+        NET,
+        Epoch(3),
+        Some(SWITCH),
+        &[(id(4), to_mac(1, 2))],
+        &[id(2)],
+    )
+    .unwrap();
     assert_eq!((found(&dp, 1, 3), found(&dp, 2, 3)), (Some(4), None));
     dp.remove_network(NET).unwrap();
     let empty = Datapath::in_memory(&limits()).unwrap();
@@ -90,14 +109,26 @@ fn everything_is_as_before() {
 fn an_epoch_that_was_being_staged_is_undone() {
     let mut dp = furnished();
     // As stage(3) leaves it when the agent dies just before the number is stored.
-    dp.stage(NET, Epoch(3), Some(SWITCH), &[(id(5), to_mac(5, 1))], &[id(2)])
-        .unwrap();
+    dp.stage(
+        NET,
+        Epoch(3),
+        Some(SWITCH),
+        &[(id(5), to_mac(5, 1))],
+        &[id(2)],
+    )
+    .unwrap();
     let slot = dp.network(NET).unwrap().slot;
     dp.set_staged(slot, Epoch(2));
     let (mut dp, _) = dp.reopen_in_memory().unwrap();
     assert_eq!((found(&dp, 5, 3), found(&dp, 2, 3)), (None, Some(2)));
-    dp.stage(NET, Epoch(3), Some(SWITCH), &[(id(5), to_mac(5, 1))], &[id(2)])
-        .unwrap();
+    dp.stage(
+        NET,
+        Epoch(3),
+        Some(SWITCH),
+        &[(id(5), to_mac(5, 1))],
+        &[id(2)],
+    )
+    .unwrap();
     assert_eq!((found(&dp, 5, 3), found(&dp, 2, 3)), (Some(5), None));
 }
 
@@ -146,7 +177,10 @@ fn half_a_snapshot_counts_as_no_instance() {
     assert_eq!(adopted.networks[0].switches, [SWITCH]);
     assert_eq!(dp.rule_counters(NET, Some(OTHER)).unwrap().len(), 0);
     let entry: SwitchEntry = dp.store.maps.switches.read(dp.switches[&OTHER].slot);
-    assert_eq!((entry.state, entry.flags & SWITCH_LOADING), (switch_abi::SWITCH_RELAY, 0));
+    assert_eq!(
+        (entry.state, entry.flags & SWITCH_LOADING),
+        (switch_abi::SWITCH_RELAY, 0)
+    );
     dp.set_switch(NET, &learner).unwrap();
     dp.begin_snapshot(NET, OTHER, Epoch(2)).unwrap();
     dp.finish_snapshot(NET, OTHER).unwrap();
@@ -165,15 +199,31 @@ fn damaged_maps_do_no_more_than_their_damage() {
         };
         // Two stray words somewhere in the structures.
         for _ in 0..2 {
-            let value = if random() % 2 == 0 { random() } else { random() % 64 };
+            let value = if random() % 2 == 0 {
+                random()
+            } else {
+                random() % 64
+            };
             let maps = &dp.store.maps;
             match random() % 6 {
-                0 => maps.rules.publish(1 + random() % 4, 4 * (random() % 30) as usize, value),
-                1 => maps.buckets.publish(random() % maps.buckets.len(), 0, value),
-                2 => maps.tuples.publish(1 + random() % 4, 4 * (random() % 18) as usize, value),
-                3 => maps.ports.publish(1 + random() % 6, 4 * (random() % 12) as usize, value),
-                4 => maps.switches.publish(1 + random() % 2, 4 * (random() % 8) as usize, value),
-                _ => maps.tables.publish(random() % 96, 4 * (random() % 2) as usize, value),
+                0 => maps
+                    .rules
+                    .publish(1 + random() % 4, 4 * (random() % 30) as usize, value),
+                1 => maps
+                    .buckets
+                    .publish(random() % maps.buckets.len(), 0, value),
+                2 => maps
+                    .tuples
+                    .publish(1 + random() % 4, 4 * (random() % 18) as usize, value),
+                3 => maps
+                    .ports
+                    .publish(1 + random() % 6, 4 * (random() % 12) as usize, value),
+                4 => maps
+                    .switches
+                    .publish(1 + random() % 2, 4 * (random() % 8) as usize, value),
+                _ => maps
+                    .tables
+                    .publish(random() % 96, 4 * (random() % 2) as usize, value),
             }
         }
         let Ok((mut dp, adopted)) = dp.reopen_in_memory() else {

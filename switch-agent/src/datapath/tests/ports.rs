@@ -4,8 +4,8 @@ use std::mem::offset_of;
 
 use lime_core::{Epoch, HostId, NetworkId, PortId};
 use switch_abi::{
-    MAX_FLOOD, PORT_LINK, PORT_LOCAL, PORT_NONE, PORT_REMOTE, PortEntry, SwitchEntry, TunnelPeerKey,
-    TunnelPortKey,
+    MAX_FLOOD, PORT_LINK, PORT_LOCAL, PORT_NONE, PORT_REMOTE, PortEntry, SwitchEntry,
+    TunnelPeerKey, TunnelPortKey,
 };
 
 use super::super::networks::source_bytes;
@@ -69,13 +69,19 @@ fn a_port_moves_between_hosts() {
     dp.set_port(NET, &port(1, SWITCH, Place::Remote(host)))
         .unwrap();
     let entry = dp.entry(1);
-    assert_eq!((entry.kind, entry.peer), (PORT_REMOTE, dp.peers[&host].slot));
+    assert_eq!(
+        (entry.kind, entry.peer),
+        (PORT_REMOTE, dp.peers[&host].slot)
+    );
     assert_eq!(dp.store.maps.devices.read(33), 0);
     assert!(matches!(
         dp.remove_peer(host),
         Err(DatapathError::InUse { .. })
     ));
-    assert_eq!(dp.ports(NET).unwrap(), [port(1, SWITCH, Place::Remote(host))]);
+    assert_eq!(
+        dp.ports(NET).unwrap(),
+        [port(1, SWITCH, Place::Remote(host))]
+    );
     dp.set_port(NET, &port(1, SWITCH, Place::Local { ifindex: 35 }))
         .unwrap();
     assert_eq!((dp.entry(1).kind, dp.entry(1).ifindex), (PORT_LOCAL, 35));
@@ -111,20 +117,35 @@ fn numbers_devices_and_floods_are_guarded() {
     let refused = |dp: &mut Datapath, settings| dp.set_port(NET, &settings).unwrap_err();
     let mut same_number = port(2, SWITCH, Place::Local { ifindex: 34 });
     same_number.port_no = PortNo(1);
-    assert!(matches!(refused(&mut dp, same_number), DatapathError::InUse { .. }));
+    assert!(matches!(
+        refused(&mut dp, same_number),
+        DatapathError::InUse { .. }
+    ));
     let same_device = port(2, SWITCH, Place::Local { ifindex: 33 });
-    assert!(matches!(refused(&mut dp, same_device), DatapathError::InUse { .. }));
+    assert!(matches!(
+        refused(&mut dp, same_device),
+        DatapathError::InUse { .. }
+    ));
     let far = port(2, SWITCH, Place::Local { ifindex: 65536 });
-    assert!(matches!(refused(&mut dp, far), DatapathError::Unsupported { .. }));
+    assert!(matches!(
+        refused(&mut dp, far),
+        DatapathError::Unsupported { .. }
+    ));
     let mut renumbered = port(1, SWITCH, Place::Local { ifindex: 33 });
     renumbered.port_no = PortNo(9);
-    assert!(matches!(refused(&mut dp, renumbered), DatapathError::Invalid { .. }));
+    assert!(matches!(
+        refused(&mut dp, renumbered),
+        DatapathError::Invalid { .. }
+    ));
     for n in 2..=MAX_FLOOD {
         dp.set_port(NET, &port(n, SWITCH, Place::Local { ifindex: 100 + n }))
             .unwrap();
     }
     let one_more = port(MAX_FLOOD + 1, SWITCH, Place::Local { ifindex: 99 });
-    assert!(matches!(refused(&mut dp, one_more), DatapathError::NoSpace { .. }));
+    assert!(matches!(
+        refused(&mut dp, one_more),
+        DatapathError::NoSpace { .. }
+    ));
 }
 
 #[test]
@@ -171,7 +192,9 @@ fn nothing_is_left_of_a_removed_network() {
     let generation = dp.store.maps.networks.read(1).generation;
     dp.set_port(NET, &port(1, SWITCH, Place::Local { ifindex: 33 }))
         .unwrap();
-    let rules: Vec<_> = (1..50).map(|n| (id(n), to_mac(n.into(), n as u32))).collect();
+    let rules: Vec<_> = (1..50)
+        .map(|n| (id(n), to_mac(n.into(), n as u32)))
+        .collect();
     dp.stage(NET, Epoch(1), Some(SWITCH), &rules, &[]).unwrap();
     dp.remove_network(NET).unwrap();
     assert_eq!(dp.capacity(), empty);

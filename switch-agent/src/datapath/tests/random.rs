@@ -143,7 +143,10 @@ impl Model {
             // Refused as a whole.
             let mut bad = remove.clone();
             bad.push(id(1 << 40));
-            assert!(dp.stage(NET, Epoch(epoch), Some(switch), &add, &bad).is_err());
+            assert!(
+                dp.stage(NET, Epoch(epoch), Some(switch), &add, &bad)
+                    .is_err()
+            );
             return;
         }
         dp.stage(NET, Epoch(epoch), Some(switch), &add, &remove)

@@ -26,8 +26,14 @@ fn an_epoch_is_invisible_until_the_clock_is_there() {
         .unwrap();
     assert_eq!((found(&dp, 1, 0), found(&dp, 1, 1)), (None, Some(1)));
     assert_eq!(dp.raise_clock(NET, Epoch(1)).unwrap(), Epoch(1));
-    dp.stage(NET, Epoch(2), Some(SWITCH), &[(id(2), to_mac(1, 3))], &[id(1)])
-        .unwrap();
+    dp.stage(
+        NET,
+        Epoch(2),
+        Some(SWITCH),
+        &[(id(2), to_mac(1, 3))],
+        &[id(1)],
+    )
+    .unwrap();
     assert_eq!((found(&dp, 1, 1), found(&dp, 1, 2)), (Some(1), Some(2)));
     assert_eq!(dp.collect(NET, Epoch(2)).unwrap(), 0, "the clock is at 1");
     dp.raise_clock(NET, Epoch(2)).unwrap();
@@ -53,7 +59,10 @@ fn epochs_come_without_gaps_and_again_without_effect() {
     ));
     dp.raise_clock(NET, Epoch(6)).unwrap();
     assert_eq!(dp.raise_clock(NET, Epoch(5)).unwrap(), Epoch(6));
-    assert_eq!((dp.clock(NET).unwrap(), dp.staged(NET).unwrap()), (Epoch(6), Epoch(6)));
+    assert_eq!(
+        (dp.clock(NET).unwrap(), dp.staged(NET).unwrap()),
+        (Epoch(6), Epoch(6))
+    );
 }
 
 #[test]
@@ -104,7 +113,12 @@ fn masks_and_chains_have_their_limits() {
     ));
     dp.stage(NET, Epoch(1), Some(SWITCH), &rules[..all], &[])
         .unwrap();
-    let same = |n: u32| (id(u64::from(n) + 1000), rule(n as u16, vec![masked_field()], 1));
+    let same = |n: u32| {
+        (
+            id(u64::from(n) + 1000),
+            rule(n as u16, vec![masked_field()], 1),
+        )
+    };
     let chain: Vec<_> = (0..MAX_CHAIN).map(same).collect();
     assert!(matches!(
         dp.stage(NET, Epoch(2), Some(SWITCH), &chain, &[]),
@@ -130,8 +144,14 @@ fn an_epoch_can_be_replaced_and_taken_back() {
     dp.stage(NET, Epoch(1), Some(SWITCH), &[(id(1), to_mac(1, 2))], &[])
         .unwrap();
     dp.raise_clock(NET, Epoch(1)).unwrap();
-    dp.stage(NET, Epoch(2), Some(SWITCH), &[(id(2), to_mac(1, 3))], &[id(1)])
-        .unwrap();
+    dp.stage(
+        NET,
+        Epoch(2),
+        Some(SWITCH),
+        &[(id(2), to_mac(1, 3))],
+        &[id(1)],
+    )
+    .unwrap();
     dp.stage(NET, Epoch(3), Some(SWITCH), &[(id(3), to_mac(2, 3))], &[])
         .unwrap();
     dp.restage(NET, Epoch(2), Some(SWITCH), &[], &[]).unwrap();
@@ -192,7 +212,10 @@ fn a_snapshot_replaces_and_stages_its_epoch() {
     dp.begin_snapshot(NET, SWITCH, Epoch(40)).unwrap();
     dp.add_snapshot(NET, SWITCH, &[part(1, None), part(2, Some(39))])
         .unwrap();
-    assert!(dp.add_snapshot(NET, SWITCH, &[part(3, None), part(1, None)]).is_err());
+    assert!(
+        dp.add_snapshot(NET, SWITCH, &[part(3, None), part(1, None)])
+            .is_err()
+    );
     assert!(dp.add_snapshot(NET, SWITCH, &[part(3, Some(41))]).is_err());
     assert!(
         dp.stage(NET, Epoch(41), Some(SWITCH), &[], &[]).is_err(),
@@ -200,9 +223,18 @@ fn a_snapshot_replaces_and_stages_its_epoch() {
     );
     dp.finish_snapshot(NET, SWITCH).unwrap();
     assert_eq!(dp.staged(NET).unwrap(), Epoch(40));
-    assert_eq!((found(&dp, 1, 40), found(&dp, 2, 40), found(&dp, 3, 40)), (Some(1), None, None));
-    dp.stage(NET, Epoch(41), Some(SWITCH), &[(id(9), to_mac(9, 1))], &[id(1)])
-        .unwrap();
+    assert_eq!(
+        (found(&dp, 1, 40), found(&dp, 2, 40), found(&dp, 3, 40)),
+        (Some(1), None, None)
+    );
+    dp.stage(
+        NET,
+        Epoch(41),
+        Some(SWITCH),
+        &[(id(9), to_mac(9, 1))],
+        &[id(1)],
+    )
+    .unwrap();
     dp.raise_clock(NET, Epoch(41)).unwrap();
     assert_eq!(dp.collect(NET, Epoch(41)).unwrap(), 2);
     dp.begin_snapshot(NET, SWITCH, Epoch(41)).unwrap();
