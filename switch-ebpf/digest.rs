@@ -127,7 +127,7 @@ fn round_constants() -> [u32; 64] {
     let mut candidate: u128 = 1;
     for constant in &mut constants {
         candidate += 1;
-        while (2..candidate).any(|divisor| candidate % divisor == 0) {
+        while (2..candidate).any(|divisor| candidate.is_multiple_of(divisor)) {
             candidate += 1;
         }
         // The cube root of candidate * 2^96 is that of candidate, with 32 fractional bits.

@@ -44,7 +44,10 @@ pub fn run(args: &Args) -> Result<()> {
                 committed.display()
             );
         }
-        println!("The committed kernel objects are of the present sources ({}).", &sources[..12]);
+        println!(
+            "The committed kernel objects are of the present sources ({}).",
+            &sources[..12]
+        );
         return Ok(());
     }
     let fresh = target_dir(&root).join("ebpf");
@@ -61,10 +64,18 @@ fn build(root: &Path, fresh: &Path, install: bool) -> Result<()> {
     let toolchain = toolchain::find(install)?;
     println!("Building the kernel objects with {toolchain} ...");
     let build_dir = target_dir(root).join("ebpf-build");
-    let mut cargo = toolchain.cargo();
+    let mut cargo = toolchain.cargo(root);
     cargo
         .current_dir(root.join("switch-ebpf"))
-        .args(["build", "--release", "-Z", "build-std=core", "--target", "bpfel-unknown-none", "--target-dir"])
+        .args([
+            "build",
+            "--release",
+            "-Z",
+            "build-std=core",
+            "--target",
+            "bpfel-unknown-none",
+            "--target-dir",
+        ])
         .arg(&build_dir);
     check(&mut cargo)?;
     // Taken after the build, which may have completed the lock file. A source edited meanwhile makes the objects stale, not wrong.
@@ -77,24 +88,39 @@ fn build(root: &Path, fresh: &Path, install: bool) -> Result<()> {
         fs::remove_file(&stamp).with_context(|| format!("removing {}", stamp.display()))?;
     }
     for object in digest::OBJECTS {
-        let built = build_dir.join("bpfel-unknown-none/release").join(object.trim_end_matches(".bpf.o"));
+        let built = build_dir
+            .join("bpfel-unknown-none/release")
+            .join(object.trim_end_matches(".bpf.o"));
         strip(&built, &fresh.join(object))?;
     }
-    fs::write(&stamp, format!("{sources}\n")).with_context(|| format!("writing {}", stamp.display()))?;
-    println!("Built {} in {} ({}).", digest::OBJECTS.join(" and "), fresh.display(), &sources[..12]);
+    fs::write(&stamp, format!("{sources}\n"))
+        .with_context(|| format!("writing {}", stamp.display()))?;
+    println!(
+        "Built {} in {} ({}).",
+        digest::OBJECTS.join(" and "),
+        fresh.display(),
+        &sources[..12]
+    );
     Ok(())
 }
 
 /// Copies without DWARF, which only the linker needed (for the BTF, which stays).
 fn strip(from: &Path, to: &Path) -> Result<()> {
     for tool in ["llvm-objcopy-22", "llvm-objcopy", "rust-objcopy"] {
-        let status = Command::new(tool).arg("--strip-debug").arg(from).arg(to).status();
+        let status = Command::new(tool)
+            .arg("--strip-debug")
+            .arg(from)
+            .arg(to)
+            .status();
         if status.is_ok_and(|status| status.success()) {
             return Ok(());
         }
     }
     fs::copy(from, to).with_context(|| format!("copying {}", from.display()))?;
-    println!("note: no llvm-objcopy here, so {} keeps its debug sections", to.display());
+    println!(
+        "note: no llvm-objcopy here, so {} keeps its debug sections",
+        to.display()
+    );
     Ok(())
 }
 
@@ -108,7 +134,9 @@ fn copy_objects(from: &Path, to: &Path) -> Result<()> {
 
 /// Runs a command that must succeed.
 fn check(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("running {command:?}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("running {command:?}"))?;
     if !status.success() {
         bail!("{command:?} failed: {status}");
     }

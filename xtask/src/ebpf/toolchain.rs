@@ -3,7 +3,13 @@
 
 use super::check;
 use anyhow::{Context, Result, bail};
-use std::{env, ffi::OsString, fmt, path::Path, process::Command};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fmt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// Debian's packages: rustc with its library sources, and the LLVM that `bpf-linker` must be built against.
 const DEBIAN_PACKAGES: [&str; 6] = [
@@ -16,9 +22,15 @@ const DEBIAN_PACKAGES: [&str; 6] = [
 ];
 const DEBIAN_LLVM: &str = "/usr/lib/llvm-22";
 const BPF_LINKER_VERSION: &str = "0.13.0";
-/// BTF is made from the debug information, so that must be there; it is stripped afterwards.
-const RUSTFLAGS: &str = "-C linker=bpf-linker -C link-arg=--btf -C debuginfo=2 \
-    -C target-cpu=v3 -C target-feature=+allows-misaligned-mem-access";
+/// BTF is made from the debug information, so that must be there; it is stripped afterwards. v3 has 32-bit compares and atomic
+/// compare-exchange (Linux 5.12). Packet headers lie at odd multiples of two: without the feature every field would be put together from bytes.
+const RUSTFLAGS: [&str; 5] = [
+    "-Clinker=bpf-linker",
+    "-Clink-arg=--btf",
+    "-Cdebuginfo=2",
+    "-Ctarget-cpu=v3",
+    "-Ctarget-feature=+allows-misaligned-mem-access",
+];
 
 /// A toolchain that builds for `bpfel-unknown-none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +51,8 @@ impl fmt::Display for Toolchain {
 }
 
 impl Toolchain {
-    /// `cargo` of this toolchain, with the environment it needs.
-    pub fn cargo(self) -> Command {
+    /// `cargo` of this toolchain, with the environment it needs. The objects' line information gets names below `root`.
+    pub fn cargo(self, root: &Path) -> Command {
         let mut command = match self {
             Self::RustupNightly => {
                 let mut command = Command::new("rustup");
@@ -55,17 +67,28 @@ impl Toolchain {
                 command
             }
         };
-        command.env("RUSTFLAGS", RUSTFLAGS).env("PATH", path());
         // Set by the cargo that runs xtask, for its own toolchain.
         for variable in [
             "CARGO",
             "RUSTUP_TOOLCHAIN",
-            "CARGO_ENCODED_RUSTFLAGS",
             "RUSTC_WRAPPER",
             "RUSTC_WORKSPACE_WRAPPER",
         ] {
             command.env_remove(variable);
         }
+        let mut flags: Vec<OsString> = RUSTFLAGS.iter().map(OsString::from).collect();
+        for (folder, name) in [(Some(root.to_path_buf()), "."), (cargo_home(), "cargo")] {
+            if let Some(folder) = folder {
+                let mut flag = OsString::from("--remap-path-prefix=");
+                flag.push(folder);
+                flag.push("=");
+                flag.push(name);
+                flags.push(flag);
+            }
+        }
+        command
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join(OsStr::new("\x1f")))
+            .env("PATH", path());
         command
     }
 
@@ -164,12 +187,15 @@ fn install_linker(toolchain: Toolchain) -> Result<()> {
 
 /// The search path with cargo's own folder, where `cargo install` puts the linker.
 fn path() -> OsString {
-    let home = env::var_os("CARGO_HOME")
-        .map(std::path::PathBuf::from)
-        .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
     let mut folders: Vec<_> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-    folders.extend(home.map(|home| home.join("bin")));
+    folders.extend(cargo_home().map(|home| home.join("bin")));
     env::join_paths(folders).unwrap_or_default()
+}
+
+fn cargo_home() -> Option<PathBuf> {
+    env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")))
 }
 
 fn runs(program: &str) -> bool {
