@@ -342,6 +342,26 @@ impl Lab {
         self.core.set_up(&format!("{network}{number}"), up).await
     }
 
+    /// A command inside the lab, as a person at `core`, a host or an end host would give it: `lime` is in its path and knows the
+    /// coordinator.
+    pub fn command(&self, at: &str, program: &str) -> Result<std::process::Command, LabError> {
+        let ns = Netns::open(&self.name.namespace(at))?;
+        let directory = binaries::directory();
+        let beside = directory.join(program);
+        let mut command = match beside.is_file() {
+            true => std::process::Command::new(beside),
+            false => std::process::Command::new(program),
+        };
+        let mut path = directory.into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        command
+            .env("PATH", path)
+            .env("LIME_COORDINATOR", format!("http://{COORDINATOR}"));
+        process::enter_before_exec(&mut command, ns);
+        Ok(command)
+    }
+
     /// Directory of a host's pins.
     pub fn bpffs(&self, host: &str) -> PathBuf {
         self.name.bpffs().join(host)

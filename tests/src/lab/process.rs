@@ -37,7 +37,6 @@ impl Process {
             .open(log)
             .doing(what)?;
         let errors = output.try_clone().doing(what)?;
-        let fd = ns.raw_fd();
         let mut command = Command::new(program);
         command
             .args(args)
@@ -52,15 +51,7 @@ impl Process {
         command.env("NO_COLOR", "1");
         // Errors are told by their chain; panics still say where.
         command.env("RUST_LIB_BACKTRACE", "0");
-        // SAFETY: only setns is called between fork and exec; it is a plain system call.
-        unsafe {
-            command.pre_exec(move || {
-                if libc::setns(fd, libc::CLONE_NEWNET) < 0 {
-                    return Err(io::Error::last_os_error());
-                }
-                Ok(())
-            });
-        }
+        enter_before_exec(&mut command, ns.clone());
         let child = command.spawn().doing(what)?;
         Ok(Self {
             name: name.to_owned(),
@@ -106,6 +97,19 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Makes a command's process enter a namespace before it becomes the program.
+pub(super) fn enter_before_exec(command: &mut Command, ns: Netns) {
+    // SAFETY: only setns is called between fork and exec; it is a plain system call. The closure owns the descriptor.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::setns(ns.raw_fd(), libc::CLONE_NEWNET) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        });
     }
 }
 
