@@ -69,7 +69,7 @@ pub async fn recover(
         let part = parts.remove(&network.id).unwrap_or_default();
         start(&shared, network, part);
     }
-    crate::migration::resume(&shared).await?;
+    crate::migration::resume(&shared)?;
     Ok(shared)
 }
 

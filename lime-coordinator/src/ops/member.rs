@@ -1,7 +1,10 @@
 //! Hosts become members of a network, and leave it: rule 15.
 
+use std::collections::BTreeSet;
+
 use lime_core::HostId;
 use lime_core::log::EntryKind;
+use lime_core::migration::tunnel_overhead;
 use lime_core::model::MemberState;
 use lime_proto::v1;
 use tonic::Status;
@@ -27,6 +30,7 @@ impl Operation {
             }
             Some(MemberState::Learning) => {}
             None => {
+                self.check_underlay(host).await?;
                 self.change(move |n| n.members.insert(host, MemberState::Learning))
                     .await?;
             }
@@ -50,6 +54,44 @@ impl Operation {
         }))
         .await?;
         self.configure_all().await
+    }
+
+    /// Whether all ports' packets would pass the underlay if this host took part: checked before anything changes.
+    pub async fn check_underlay(&self, host: HostId) -> Result<(), Status> {
+        let (members, largest) = self
+            .network
+            .call(move |s| {
+                let ports = s.model.ports.values().filter(|p| p.device().is_some());
+                let largest = ports.max_by_key(|p| p.mtu);
+                let largest = largest.map(|p| (p.mtu, s.model.port_name(p)));
+                let members = s.model.members.keys().copied().chain([host]);
+                (members.collect::<BTreeSet<_>>(), largest)
+            })
+            .await?;
+        match largest {
+            Some((mtu, port)) if members.len() > 1 => self.check_mtu(members, mtu, &port),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether packets of this MTU pass the underlay of all these hosts.
+    pub fn check_mtu(
+        &self,
+        members: impl IntoIterator<Item = HostId>,
+        mtu: u32,
+        port: &str,
+    ) -> Result<(), Status> {
+        let hosts = self.shared.hosts.lock();
+        for record in members.into_iter().filter_map(|h| hosts.get(&h)).map(|h| &h.record) {
+            let needed = mtu + tunnel_overhead(record.underlay_address.contains(':'));
+            if record.underlay_mtu != 0 && record.underlay_mtu < needed {
+                return Err(Status::failed_precondition(format!(
+                    "host {}: the underlay's MTU is {}, and port {port} with MTU {mtu} needs {needed} for its tunnelled packets: raise the underlay's MTU, or lower the port's",
+                    record.name, record.underlay_mtu
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Lets the host leave, if nothing of the network is on it any more.

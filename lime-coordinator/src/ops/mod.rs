@@ -22,7 +22,7 @@ use v1::coordinator_message::Message;
 use crate::network::{Handle, State};
 use crate::shared::Shared;
 
-pub use moving::{MoveTo, Moved};
+pub use moving::MoveTo;
 pub use port::{DEFAULT_MTU, NewPort, check_device_name};
 
 /// One operation on one network.

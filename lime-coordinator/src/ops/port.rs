@@ -55,10 +55,14 @@ impl Operation {
             .call(move |s| free_number(&s.model, switch, no))
             .await??;
         let host = new.device.host;
-        let tunnels = self
+        let members = self
             .network
-            .call(move |s| s.model.members.keys().any(|h| *h != host))
+            .call(move |s| s.model.members.keys().copied().collect::<Vec<_>>())
             .await?;
+        let tunnels = members.iter().any(|h| *h != host);
+        if tunnels {
+            self.check_mtu(members, new.mtu, &new.device.name)?;
+        }
         self.check_device(&new.device, new.mtu, tunnels).await?;
         let result = self.make_port(new).await;
         if result.is_err() {

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use lime_coordinator::Config;
+use lime_coordinator::{Change, Commit, Config, RedbStore, Store, StoreError, Table};
 use lime_proto::v1;
 use lime_proto::v1::controller_client::ControllerClient;
 use lime_proto::v1::lime_client::LimeClient;
@@ -33,12 +34,38 @@ impl Drop for TempStore {
     }
 }
 
+/// A store that fails for good after some more commits: the coordinator stops there, as if it had been killed.
+#[derive(Debug)]
+pub struct CrashingStore {
+    inner: RedbStore,
+    left: Arc<AtomicI64>,
+}
+
+impl Store for CrashingStore {
+    fn load(&self, table: Table) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        self.inner.load(table)
+    }
+
+    fn commit(&self, changes: Vec<Change>) -> Commit {
+        if self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
+            return Box::pin(std::future::ready(Err(StoreError::Closed)));
+        }
+        self.inner.commit(changes)
+    }
+
+    fn close(&self) {
+        self.inner.close();
+    }
+}
+
 /// A coordinator that can be killed and started again on the same store and address.
 pub struct Coordinator {
     pub address: SocketAddr,
     pub config: Config,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<()>>,
+    /// Commits that the store still takes.
+    pub commits: Arc<AtomicI64>,
     store: TempStore,
 }
 
@@ -69,6 +96,7 @@ impl Coordinator {
             config,
             stop: None,
             task: None,
+            commits: Arc::new(AtomicI64::new(i64::MAX)),
             store,
         };
         this.run(listener);
@@ -79,12 +107,22 @@ impl Coordinator {
         let (stop, stopped) = oneshot::channel::<()>();
         let config = self.config.clone();
         self.stop = Some(stop);
+        self.commits = Arc::new(AtomicI64::new(i64::MAX));
+        let store = CrashingStore {
+            inner: RedbStore::open(&self.store.0).unwrap(),
+            left: Arc::clone(&self.commits),
+        };
         self.task = Some(tokio::spawn(async move {
             let shutdown = async move { drop(stopped.await) };
-            lime_coordinator::run_on(listener, config, shutdown)
+            lime_coordinator::run_with(listener, config, Arc::new(store), shutdown)
                 .await
                 .unwrap();
         }));
+    }
+
+    /// Whether it has stopped by itself.
+    pub fn has_crashed(&self) -> bool {
+        self.task.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Stops it; what it has not written is lost.
