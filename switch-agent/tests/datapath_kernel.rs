@@ -308,6 +308,46 @@ fn anothers_xdp_program_is_left_alone() {
 }
 
 #[test]
+fn a_newer_agents_programs_take_the_place_of_the_pinned_ones() {
+    let dir = PinDir::new();
+    in_namespace(|left, right| {
+        let (mut dp, _) = Datapath::open(dir.path(), &limits()).unwrap();
+        furnish(&mut dp);
+        dp.attach_port(left, AttachMode::Xdp).unwrap();
+        dp.attach_underlay(right, AttachMode::Xdp).unwrap();
+        drop(dp);
+        let before = details("left");
+        drop(Datapath::open(dir.path(), &limits()).unwrap());
+        assert_eq!(
+            details("left"),
+            before,
+            "the same object is not loaded again"
+        );
+
+        // As if the programs were of another build.
+        let map = aya::maps::MapData::from_pin(dir.path().join("OBJECT")).unwrap();
+        let mut map: aya::maps::Array<_, u64> =
+            aya::maps::Array::try_from(aya::maps::Map::Array(map)).unwrap();
+        map.set(0, 0, 0).unwrap();
+        let (mut dp, adopted) = Datapath::open(dir.path(), &limits()).unwrap();
+        assert_eq!(adopted.networks.len(), 1);
+        let after = details("left");
+        assert!(
+            after.contains("prog/xdp") && after != before,
+            "{before}{after}"
+        );
+        // What is attached now is what is pinned now: nothing is attached anew.
+        dp.attach_port(left, AttachMode::Xdp).unwrap();
+        dp.attach_underlay(right, AttachMode::Xdp).unwrap();
+        assert_eq!(details("left"), after);
+        assert!(!dir.has(&format!("{}_new", programs::TC_PORT)));
+        drop(dp);
+        drop(Datapath::open(dir.path(), &limits()).unwrap());
+        assert_eq!(details("left"), after);
+    });
+}
+
+#[test]
 fn a_bpffs_is_mounted_only_where_it_hides_nothing() {
     let dir = std::env::temp_dir().join(format!("lime-test-bpffs-{}", std::process::id()));
     std::fs::create_dir_all(dir.join("full/of")).unwrap();

@@ -14,7 +14,7 @@
 //! | `compile`, `classifier`, `staging` | rules: compiled, linked into tables, staged and collected by epochs |
 //! | `networks`, `switches`, `ports`, `peers`, `counters` | the rest of the model |
 //! | `attach`, `device`, `events` | programs on devices, the event ring |
-//! | `adopt` | taking up what an earlier agent left |
+//! | `adopt`, `upgrade` | taking up what an earlier agent left, with its programs or newer ones |
 
 mod adopt;
 mod attach;
@@ -39,6 +39,7 @@ mod switches;
 #[cfg(test)]
 mod tests;
 mod types;
+mod upgrade;
 
 use std::path::Path;
 
@@ -83,6 +84,14 @@ impl Datapath {
         let pins = Pins::prepare(pin_dir)?;
         if pins.complete() {
             let (limits, sizes) = pins.read_sizes()?;
+            // The programs that run are of the same ABI: better these than none.
+            if let Err(e) = pins.upgrade(crate::objects::SWITCH) {
+                let e: &dyn std::error::Error = &e;
+                tracing::error!(
+                    error = e,
+                    "the pinned programs could not be replaced by this agent's: they go on"
+                );
+            }
             let maps = pins.open_maps(&sizes)?;
             let mut datapath = Self::assemble(maps, &limits, &sizes, Some(pins));
             let adopted = datapath.adopt()?;

@@ -1,7 +1,7 @@
 //! The programs and maps in the kernel, pinned in one directory of a bpffs: loading them, or taking up what is pinned.
 //!
-//! In the directory: every map under its name in `switch_abi::maps`, every program under its name in `switch_abi::programs`, and a
-//! directory `links` (see `attach`). META is pinned last: without it, a load was not completed and the rest is removed.
+//! In the directory: every map under its name in `switch_abi::maps`, every program under its name in `switch_abi::programs`, a
+//! directory `links` (see `attach`), and a map that says which kernel object the programs are of (see `upgrade`). META is pinned last: without it, a load was not completed and the rest is removed.
 
 use std::fs;
 use std::io;
@@ -16,6 +16,7 @@ use switch_abi::{ABI_VERSION, Meta, maps, programs};
 
 use super::mapped::MappedArray;
 use super::maps::{HashTable, Maps, MetaMap, Sizes};
+use super::upgrade::DIGEST;
 use super::{DatapathError, Limits, Result};
 
 /// The usual place of a bpffs.
@@ -25,7 +26,7 @@ const SYS_FS_BPF: &str = "/sys/fs/bpf";
 pub(crate) const LINKS: &str = "links";
 
 /// All maps; META is the last, both here and when they are pinned.
-const MAPS: [&str; 15] = [
+pub(crate) const MAPS: [&str; 15] = [
     maps::NETWORKS,
     maps::SWITCHES,
     maps::TABLES,
@@ -44,7 +45,7 @@ const MAPS: [&str; 15] = [
 ];
 
 /// All programs.
-const PROGRAMS: [&str; 4] = [
+pub(crate) const PROGRAMS: [&str; 4] = [
     programs::XDP_PORT,
     programs::XDP_UNDERLAY,
     programs::TC_PORT,
@@ -117,7 +118,7 @@ impl Pins {
             (maps::TUNNEL_PORTS, sizes.tunnel_ports),
             (maps::EVENTS, limits.event_ring_bytes),
         ];
-        let mut ebpf = load_object(object, &meta, &entries)?;
+        let mut ebpf = load_object(object, &meta, &entries, &[])?;
         for name in PROGRAMS {
             let path = self.path(name);
             let program = load_program(&mut ebpf, name)?;
@@ -125,7 +126,7 @@ impl Pins {
                 .pin(&path)
                 .map_err(|e| DatapathError::kernel(format!("pin {}", path.display()), e))?;
         }
-        let mut data = std::collections::HashMap::new();
+        self.write_digest(object)?;
         for name in MAPS {
             let map = take(&mut ebpf, name)?;
             if name == maps::META {
@@ -136,13 +137,12 @@ impl Pins {
                 self.pin(name, |path| array.pin(path))?;
             } else {
                 self.pin(name, |path| map.pin(path))?;
-                data.insert(name, map);
             }
         }
         self.open_maps(sizes)
     }
 
-    fn pin<E: std::error::Error + Send + Sync + 'static>(
+    pub(crate) fn pin<E: std::error::Error + Send + Sync + 'static>(
         &self,
         name: &str,
         pin: impl FnOnce(&Path) -> Result<(), E>,
@@ -273,7 +273,7 @@ impl Pins {
             _ => Ok(()),
         };
         // META first: without it nothing of the rest counts.
-        for name in MAPS.iter().rev().chain(&PROGRAMS) {
+        for name in MAPS.iter().rev().chain(&PROGRAMS).chain(&[DIGEST]) {
             remove(&self.path(name))?;
         }
         let links = self.path(LINKS);
@@ -308,9 +308,17 @@ fn mount_unless_there(dir: &Path) -> Result<()> {
     })
 }
 
-/// Loads the object with map sizes, and with the constants that its programs are compiled against.
-fn load_object(object: &[u8], meta: &Meta, entries: &[(&str, u32)]) -> Result<Ebpf> {
+/// Loads the object with map sizes and with maps that are there already, and with the constants that its programs are compiled against.
+pub(crate) fn load_object(
+    object: &[u8],
+    meta: &Meta,
+    entries: &[(&str, u32)],
+    pinned: &[(&str, PathBuf)],
+) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
+    for (name, path) in pinned {
+        loader.map_pin_path(name, path.as_path());
+    }
     for &(name, entries) in entries {
         loader.map_max_entries(name, entries);
     }
@@ -322,7 +330,8 @@ fn load_object(object: &[u8], meta: &Meta, entries: &[(&str, u32)]) -> Result<Eb
         .map_err(|e| DatapathError::kernel("load the kernel object", e))
 }
 
-fn load_program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Program> {
+/// Loads one program into the kernel.
+pub(crate) fn load_program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Program> {
     let program = ebpf
         .program_mut(name)
         .ok_or_else(|| DatapathError::not_found(format!("program {name} in the kernel object")))?;
@@ -349,6 +358,6 @@ fn take(ebpf: &mut Ebpf, name: &str) -> Result<MapData> {
     }
 }
 
-fn meta_map(map: MapData) -> Result<Array<MapData, Meta>> {
+pub(crate) fn meta_map(map: MapData) -> Result<Array<MapData, Meta>> {
     Array::try_from(Map::Array(map)).map_err(|e| DatapathError::kernel("use the META map", e))
 }
