@@ -8,7 +8,9 @@ use std::io;
 use std::path::PathBuf;
 
 use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
-use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle, qdisc_add_clsact};
+use aya::programs::tc::{
+    NlOptions, TcAttachOptions, TcHandle, qdisc_add_clsact, qdisc_detach_program,
+};
 use aya::programs::xdp::XdpMode;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp};
 use aya_obj::programs::XdpAttachType;
@@ -16,6 +18,7 @@ use switch_abi::programs;
 
 use super::device::{Device, XdpAttached};
 use super::pins::{LINKS, Pins};
+use super::upgrade::KERNEL_NAME_LEN;
 use super::{AttachMode, Datapath, DatapathError, EventRing, Result};
 
 /// Priority and handle of the clsact filter, "LI" and "ME": ours is recognised by them.
@@ -80,8 +83,8 @@ impl Datapath {
         if let Ok(device) = Device::open(ifindex) {
             // Only where TCX is lacking is there such a filter; not finding one is the usual case.
             for name in [programs::TC_PORT, programs::TC_UNDERLAY] {
-                let at = TcAttachType::Ingress;
-                let _ = aya::programs::tc::qdisc_detach_program(&device.name, at, name);
+                let short = &name[..name.len().min(KERNEL_NAME_LEN)];
+                let _ = qdisc_detach_program(&device.name, TcAttachType::Ingress, short);
             }
         }
         Ok(())
@@ -326,4 +329,52 @@ fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
         at = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::super::Limits;
+    use super::*;
+
+    fn run(command: &str) -> String {
+        let (program, arguments) = command.split_once(' ').unwrap();
+        let output = Command::new(program)
+            .args(arguments.split(' '))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What kernels before 6.6 get.
+    #[test]
+    fn clsact_filters_stay_and_are_recognised() {
+        let dir = PathBuf::from(format!("/sys/fs/bpf/lime-clsact-{}", std::process::id()));
+        std::thread::spawn(move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            run("ip link add left type veth peer name right");
+            let (mut dp, _) = Datapath::open(&dir, &Limits::default()).unwrap();
+            let kernel = dp.kernel.as_ref().unwrap();
+            let ifindex = nix::net::if_::if_nametoindex("left").unwrap();
+            let device = Device::open(ifindex).unwrap();
+            let filters = || run("tc filter show dev left ingress");
+            for name in [programs::TC_PORT, programs::TC_UNDERLAY] {
+                for _ in 0..2 {
+                    let mut program = kernel.tc(name).unwrap();
+                    kernel.attach_clsact(&device, &mut program).unwrap();
+                    drop(program);
+                    assert_eq!(filters().matches("direct-action").count(), 1);
+                }
+                let mut detaching = Datapath::open(&dir, &Limits::default()).unwrap().0;
+                detaching.detach(ifindex).unwrap();
+                assert!(!filters().contains("direct-action"), "{}", filters());
+            }
+            dp.detach(ifindex).unwrap();
+            std::fs::remove_dir_all(&dir).unwrap();
+        })
+        .join()
+        .unwrap();
+    }
 }

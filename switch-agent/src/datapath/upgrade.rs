@@ -23,7 +23,7 @@ pub(crate) const DIGEST: &str = "OBJECT";
 const NEW: &str = "_new";
 
 /// What the kernel keeps of a program's name (BPF_OBJ_NAME_LEN, less the final zero); the names differ within it.
-const KERNEL_NAME_LEN: usize = 15;
+pub(crate) const KERNEL_NAME_LEN: usize = 15;
 
 impl Pins {
     /// Notes which object the pinned programs are of.
