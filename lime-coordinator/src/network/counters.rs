@@ -19,7 +19,19 @@ impl State {
             // It was finished while the reply was under way.
             return;
         }
-        for (what, value) in counted(counters) {
+        // An instance's last counters are final once it is dropped: a reply that was under way then must not count them again.
+        let here = |rule| {
+            let mut switches = self.model.switches.iter();
+            switches.any(|(id, switch)| {
+                switch.instances.contains_key(&host)
+                    && self.rules.table(*id).is_some_and(|t| t.get(rule).is_some())
+            })
+        };
+        let all = counted(counters).filter(|(what, _)| match what {
+            Counted::Rule(rule) => here(*rule),
+            _ => true,
+        });
+        for (what, value) in all {
             self.counters.observe(host, what, value);
         }
         for port in &counters.ports {
