@@ -231,10 +231,10 @@ async fn an_agent_that_dies_and_comes_back_does_not_matter() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_stays_away_sends_it_back() {
     let mut lab = Lab::new().await;
-    lab.b.tables.lock().unwrap().die_at = Some("snapshot");
+    lab.b.tables.lock().unwrap().hold_acks = true;
     let id = lab.begin().await;
-    until("the agent to die", || async {
-        lab.b.tables.lock().unwrap().die_at.is_none().then_some(())
+    until("the host to learn of the network", || async {
+        lab.b.network(1).map(|_| ())
     })
     .await;
     lab.b.kill();
@@ -245,6 +245,7 @@ async fn a_host_that_stays_away_sends_it_back() {
         (m.state() == State::RollingBack).then_some(())
     })
     .await;
+    lab.b.tables.lock().unwrap().hold_acks = false;
     lab.b.revive();
     assert_eq!(lab.is_whole(id).await, State::RolledBack);
 }

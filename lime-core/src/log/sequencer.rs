@@ -473,12 +473,17 @@ impl<E> Sequencer<E> {
         self.seal();
         self.send_packet_outs();
         self.complete_barriers();
-        if self.frozen > 0 && self.acknowledged == self.activated {
+        if self.frozen > 0 && self.recovered() && self.acknowledged == self.activated {
             for ticket in mem::take(&mut self.freezes) {
                 let epoch = self.acknowledged;
                 self.out.push(Output::Completed { ticket, epoch });
             }
         }
+    }
+
+    /// Rule 19: until then the clocks of hosts may be ahead of `activated`, so nothing may be built on it.
+    fn recovered(&self) -> bool {
+        self.recovery == Epoch::ZERO || self.recovery.le(self.acknowledged)
     }
 
     fn full(&self) -> impl Iterator<Item = &Member> {
@@ -553,7 +558,7 @@ impl<E> Sequencer<E> {
 
     /// Rule 8: only what is staged on every member, then to all of them.
     fn activate(&mut self) {
-        if self.consistency == Consistency::None || self.frozen > 0 {
+        if self.consistency == Consistency::None || (self.frozen > 0 && self.recovered()) {
             return;
         }
         let mut to = None;
@@ -646,7 +651,9 @@ impl<E> Sequencer<E> {
         let waiting = self.pending.front().map(|(t, _)| *t);
         let mut sealed = self.sealed.iter();
         let inactive = sealed.find(|(_, e)| self.activated.lt(*e)).map(|(t, _)| *t);
-        waiting.is_none_or(|t| t > after) && inactive.is_none_or(|t| t > after)
+        self.recovered()
+            && waiting.is_none_or(|t| t > after)
+            && inactive.is_none_or(|t| t > after)
     }
 
     fn send_packet_outs(&mut self) {
