@@ -2,8 +2,8 @@
 //!
 //! Pipeline, bare redirect and the other references run in turns on the same packet (`BPF_PROG_TEST_RUN`), and the figures are medians
 //! of differences within a turn. `first`: the packet hits a rule of the tuple that is searched first; `last`: of the one that is searched
-//! last, after all others were looked into in vain. The packet is the same each time, so the CPU's caches are warm: what is measured is
-//! the work, not the misses of a large table under random traffic.
+//! last, after all others were looked into in vain. Every packet is seen to be redirected and counted at its rule. It is the same one
+//! each time, so the CPU's caches are warm: what is measured is the work, not the misses of a large table under random traffic.
 
 mod programs;
 mod switch;
@@ -175,72 +175,98 @@ fn measure(
             output.ifindex,
             &ruleset::frame(0),
         )?;
-        for rule in [0, case.last()] {
-            check_hit(&switch, &program, case.attach, input.ifindex, rule)?;
-        }
         stay_on_this_cpu()?;
-        rounds(&program, &references, case, input.ifindex, options)
+        let rules = [0, case.last()];
+        let before = [switch.packets(rules[0])?, switch.packets(rules[1])?];
+        let bench = Turns {
+            program: &program,
+            references: &references,
+            case,
+            ifindex: input.ifindex,
+        };
+        let (costs, runs) = bench.take(options)?;
+        for (rule, before) in rules.into_iter().zip(before) {
+            let hits = switch.packets(rule)? - before;
+            ensure!(
+                hits == runs,
+                "of {runs} packets {hits} were counted at rule {rule} of {}; drops: {}",
+                case.rules,
+                switch.drops()?
+            );
+        }
+        Ok(costs)
     })?
 }
 
-/// An error unless the packet goes all the way: hits the rule, is counted there, and is redirected.
-fn check_hit(
-    switch: &Switch,
-    program: &Pinned,
-    attach: Attach,
-    ifindex: u32,
-    rule: usize,
-) -> Result<()> {
-    const TIMES: u32 = 7;
-    let before = switch.packets(rule)?;
-    let runs = program.run(ifindex, &ruleset::frame(rule), TIMES)?;
-    let hits = switch.packets(rule)? - before;
-    ensure!(
-        runs.verdict == attach.redirect() && hits == u64::from(TIMES),
-        "the packet does not go through the switch: of {TIMES} packets {hits} were counted at rule {rule}, and the verdict is {} \
-         instead of {} (redirect); drops: {}",
-        runs.verdict,
-        attach.redirect(),
-        switch.drops()?,
-    );
-    Ok(())
-}
-
-fn rounds(
-    program: &Pinned,
-    references: &References,
+/// What is measured in turns.
+struct Turns<'a> {
+    program: &'a Pinned,
+    references: &'a References,
     case: Case,
     ifindex: u32,
-    options: &Options,
-) -> Result<Costs> {
-    let repeat = options.pick(200_000, 20_000);
-    let [first, last] = [0, case.last()].map(ruleset::frame);
-    let one = |which: usize, repeat| -> Result<f64> {
-        let runs = match which {
-            0 => program.run(ifindex, &first, repeat),
-            1 => program.run(ifindex, &last, repeat),
-            2 => references.run(Reference::Redirect, ifindex, &first, repeat),
-            3 => references.run(Reference::Floor, ifindex, &first, repeat),
-            _ => references.run(Reference::Hash, ifindex, &first, repeat),
-        };
-        Ok(runs?.nanoseconds)
-    };
-    let mut times: [Vec<f64>; 5] = Default::default();
-    for round in 0..options.pick(11, 3) {
-        for which in rotation(times.len(), round) {
-            // A few runs that do not count warm the caches that the others have taken.
-            one(which, 1000)?;
-            times[which].push(one(which, repeat)?);
+}
+
+/// What takes turns.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    First,
+    Last,
+    Reference(Reference),
+}
+
+impl Turns<'_> {
+    const ALL: [Turn; 5] = [
+        Turn::First,
+        Turn::Last,
+        Turn::Reference(Reference::Redirect),
+        Turn::Reference(Reference::Floor),
+        Turn::Reference(Reference::Hash),
+    ];
+    /// Runs before each turn that are not timed: they warm the caches that the others have taken.
+    const WARM_UP: u32 = 1000;
+
+    /// Gives the costs, and how many packets of each of the two kinds the pipeline was given.
+    fn take(&self, options: &Options) -> Result<(Costs, u64)> {
+        let repeat = options.pick(200_000, 20_000);
+        let rounds = options.pick(11, 3);
+        let mut times: [Vec<f64>; 5] = Default::default();
+        for round in 0..rounds {
+            for which in rotation(Self::ALL.len(), round) {
+                self.run(Self::ALL[which], Self::WARM_UP)?;
+                times[which].push(self.run(Self::ALL[which], repeat)?);
+            }
         }
+        let [first, last, redirect, floor, hash] = &times;
+        let difference = |a: &[f64], b: &[f64]| median_difference(a, b).context("no rounds");
+        let costs = Costs {
+            first: difference(first, redirect)?,
+            last: difference(last, redirect)?,
+            redirect: difference(redirect, floor)?,
+            hash: difference(hash, floor)?,
+        };
+        Ok((costs, rounds as u64 * u64::from(repeat + Self::WARM_UP)))
     }
-    let [first, last, redirect, floor, hash] = &times;
-    let difference = |a: &[f64], b: &[f64]| median_difference(a, b).context("no rounds");
-    Ok(Costs {
-        first: difference(first, redirect)?,
-        last: difference(last, redirect)?,
-        redirect: difference(redirect, floor)?,
-        hash: difference(hash, floor)?,
-    })
+
+    /// Nanoseconds per packet. An error if a packet that is to be redirected is not.
+    fn run(&self, turn: Turn, repeat: u32) -> Result<f64> {
+        let first = ruleset::frame(0);
+        let runs = match turn {
+            Turn::First => self.program.run(self.ifindex, &first, repeat),
+            Turn::Last => {
+                let last = ruleset::frame(self.case.last());
+                self.program.run(self.ifindex, &last, repeat)
+            }
+            Turn::Reference(which) => self.references.run(which, self.ifindex, &first, repeat),
+        }?;
+        let redirect = self.case.attach.redirect();
+        let free = matches!(turn, Turn::Reference(Reference::Floor | Reference::Hash));
+        ensure!(
+            free || runs.verdict == redirect,
+            "{turn:?}: the verdict on the packet is {} instead of {redirect} (redirect)",
+            runs.verdict
+        );
+        Ok(runs.nanoseconds)
+    }
 }
 
 /// Keeps the calling thread on one CPU: per-CPU counters and caches stay the same ones.

@@ -47,6 +47,7 @@ async fn vxlan(ns: &Netns, name: &str, peer: Ipv4Addr) -> Result<()> {
         .dev(ifindex(ns, UNDERLAY_DEVICE)?)
         .local(local)
         .remote(peer)
+        .udp_csum(false)
         .port(VXLAN_PORT)
         .mtu(STATION_MTU)
         .build();
