@@ -86,6 +86,28 @@ impl Sizes {
         })
     }
 
+    /// Whether these sizes, of pinned maps, go with each other and with META. How big a map is for which limit may change between versions.
+    pub(crate) fn fit(&self, meta: &Meta) -> bool {
+        let times = |a: u32, b: u32| a.checked_mul(b);
+        let enough = [
+            self.networks,
+            self.switches,
+            self.tuples,
+            self.rules,
+            self.ports,
+        ];
+        self.cpus != 0
+            && enough.iter().all(|&entries| entries > 1)
+            && self.peers > 2
+            && (self.rules, self.ports) == (meta.rules, meta.ports)
+            && self.buckets.is_power_of_two()
+            && self.buckets - 1 == meta.bucket_mask
+            && Some(self.tables) == times(self.switches, MAX_TABLES)
+            && Some(self.rule_counters) == times(self.rules, self.cpus)
+            && Some(self.port_counters) == times(self.ports, self.cpus)
+            && self.devices == MAX_IFINDEX + 1
+    }
+
     /// What goes into the META map.
     pub(crate) fn meta(&self) -> Meta {
         Meta {

@@ -11,13 +11,15 @@
 //! | --- | --- |
 //! | `mapped`, `maps`, `pins` | memory shared with the kernel: typed arrays, all maps, loading and pinning |
 //! | `state`, `slots`, `index`, `grace` | what the agent remembers beside the maps, free slots, grace periods |
-//! | `compile`, `classifier`, `staging` | rules: compiled, linked into tables, staged and collected by epochs |
+//! | `compile`, `classifier`, `chains` | rules: compiled, linked into tables |
+//! | `staging`, `snapshots` | rules by epochs: staged, taken back, collected; all of a switch at once |
 //! | `networks`, `switches`, `ports`, `peers`, `counters` | the rest of the model |
 //! | `attach`, `device`, `events` | programs on devices, the event ring |
 //! | `adopt`, `upgrade` | taking up what an earlier agent left, with its programs or newer ones |
 
 mod adopt;
 mod attach;
+mod chains;
 mod classifier;
 mod compile;
 mod counters;
@@ -33,6 +35,7 @@ mod peers;
 mod pins;
 mod ports;
 mod slots;
+mod snapshots;
 mod staging;
 mod state;
 mod switches;

@@ -199,11 +199,12 @@ impl Pins {
             peers: sizes.peers.saturating_sub(2),
             event_ring_bytes: entries(maps::EVENTS)?,
         };
-        let expected = Sizes::of(&limits, meta.cpus)?;
-        if sizes != expected || meta.bucket_mask != sizes.buckets - 1 {
+        if !sizes.fit(&meta) {
             return Err(DatapathError::invalid(
                 format!("the data path pinned in {}", self.dir.display()),
-                format!("its maps have sizes {sizes:?}, not {expected:?}: remove the directory"),
+                format!(
+                    "the sizes of its maps contradict each other ({sizes:?}): remove the directory"
+                ),
             ));
         }
         Ok((limits, sizes))

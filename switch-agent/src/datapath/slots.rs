@@ -104,6 +104,18 @@ impl RunPool {
         Some(start)
     }
 
+    /// Number of free runs.
+    #[cfg(test)]
+    pub(crate) fn runs(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Number of free entries.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> u32 {
+        self.free.values().sum()
+    }
+
     pub(crate) fn give(&mut self, start: u32, count: u32) {
         let (mut start, mut count) = (start, count);
         if let Some(length) = self.free.remove(&(start + count)) {

@@ -1,13 +1,13 @@
-//! Epochs: staging them, undoing them, snapshots, and collecting what has ended.
+//! Epochs: staging them, undoing them, and collecting what has ended.
 
 use std::mem::offset_of;
 
 use lime_core::flow::Rule;
 use lime_core::{Epoch, NetworkId, RuleId, SwitchId};
-use switch_abi::{RuleEntry, SWITCH_LOADING, SwitchEntry};
+use switch_abi::{RuleEntry, SwitchEntry};
 
 use super::classifier::{Writer, no_space_for_rules};
-use super::{Datapath, DatapathError, Result, SnapshotRule};
+use super::{Datapath, DatapathError, Result};
 
 /// Bounds older than this (in epochs) are brought forward when something is collected: serial numbers compare over half of 2^32 only.
 const REFRESH: u32 = 1 << 28;
@@ -52,7 +52,7 @@ impl Datapath {
 
     /// Replaces what was staged for `epoch`, which the clock must not have reached; as [`Datapath::stage`] where it is the next one.
     ///
-    /// On an error the old content of the epoch is gone and `staged` is before it: the epochs from there on must be staged again.
+    /// On an error of its new content, the epoch and those after it are no longer staged.
     pub fn restage(
         &mut self,
         network: NetworkId,
@@ -75,7 +75,14 @@ impl Datapath {
         // An agent that dies in here must not take a half-replaced epoch for staged.
         self.set_staged(slot, before(epoch));
         self.undo(network, epoch)?;
-        self.apply(network, epoch, switch, add, remove)?;
+        if let Err(e) = self.apply(network, epoch, switch, add, remove) {
+            let mut later = epoch;
+            while later != staged {
+                later = later.next();
+                self.undo(network, later)?;
+            }
+            return Err(e);
+        }
         self.set_staged(slot, staged);
         Ok(())
     }
@@ -92,46 +99,6 @@ impl Datapath {
         }
         self.set_staged(slot, before(epoch));
         self.undo(network, epoch)
-    }
-
-    /// For a network where nothing is staged, or whose instances here process nothing yet: everything up to `epoch` counts as staged.
-    pub fn rebase(&mut self, network: NetworkId, epoch: Epoch) -> Result<()> {
-        let slot = self.network(network)?.slot;
-        self.check_base(network, slot, epoch, None)?;
-        if self.staged_of(slot) != epoch {
-            self.set_staged(slot, epoch);
-        }
-        Ok(())
-    }
-
-    fn check_base(
-        &self,
-        network: NetworkId,
-        slot: u32,
-        epoch: Epoch,
-        besides: Option<SwitchId>,
-    ) -> Result<()> {
-        let staged = self.staged_of(slot);
-        if staged == Epoch::ZERO && epoch != Epoch::ZERO || staged == epoch {
-            return Ok(());
-        }
-        let what = || format!("a snapshot of network {network} at epoch {epoch}");
-        if epoch == Epoch::ZERO || epoch.lt(staged) {
-            return Err(DatapathError::invalid(
-                what(),
-                format!("{staged} is staged already"),
-            ));
-        }
-        for &id in &self.network(network)?.switches {
-            let switch = self.switch(network, id)?.slot;
-            if Some(id) != besides && self.processes(slot, switch) {
-                return Err(DatapathError::in_use(
-                    what(),
-                    format!("the instance of switch {id}, staged up to {staged}"),
-                ));
-            }
-        }
-        Ok(())
     }
 
     fn apply(
@@ -225,97 +192,6 @@ impl Datapath {
         Ok(())
     }
 
-    /// Starts to replace all rules of a switch by those as of `epoch`; the instance must not be processing packets.
-    /// Until [`Datapath::finish_snapshot`], a re-adoption takes the switch as one without an instance.
-    ///
-    /// # Errors
-    /// [`DatapathError::InUse`] when the instance processes packets; [`DatapathError::Invalid`] when the epoch does not go with what is staged.
-    pub fn begin_snapshot(
-        &mut self,
-        network: NetworkId,
-        switch: SwitchId,
-        epoch: Epoch,
-    ) -> Result<()> {
-        let slot = self.network(network)?.slot;
-        let switch_slot = self.switch(network, switch)?.slot;
-        self.check_base(network, slot, epoch, Some(switch))?;
-        if !self.is_instance(switch_slot) {
-            return Err(DatapathError::invalid(
-                format!("a snapshot of switch {switch}"),
-                "there is to be no instance of it on this host",
-            ));
-        }
-        if self.processes(slot, switch_slot) {
-            return Err(DatapathError::in_use(
-                format!("switch {switch}"),
-                "packets: its join epoch is reached",
-            ));
-        }
-        let flags_at = offset_of!(SwitchEntry, flags);
-        let flags = self.store.maps.switches.get(switch_slot, flags_at);
-        self.store
-            .maps
-            .switches
-            .publish(switch_slot, flags_at, flags | SWITCH_LOADING);
-        self.clear_switch(network, switch)?;
-        self.writer(network, switch)?.switch.loading = Some(epoch);
-        Ok(())
-    }
-
-    /// Adds rules to a begun snapshot. All of this part or nothing.
-    pub fn add_snapshot(
-        &mut self,
-        network: NetworkId,
-        switch: SwitchId,
-        rules: &[SnapshotRule],
-    ) -> Result<()> {
-        let mut writer = self.writer(network, switch)?;
-        let epoch = loading(&writer, switch)?;
-        for rule in rules {
-            let from_future = rule.from == Epoch::ZERO || !rule.from.le(epoch);
-            if from_future
-                || rule
-                    .to
-                    .is_some_and(|to| to == Epoch::ZERO || to.lt(rule.from) || !to.le(epoch))
-            {
-                return Err(DatapathError::invalid(
-                    format!("rule {} in a snapshot", rule.id),
-                    format!("its bounds are not within epochs 1 to {epoch}"),
-                ));
-            }
-        }
-        writer.reserve(rules.len())?;
-        writer.add_all(rules.iter().map(|r| (r.id, &r.rule, r.from, r.to)))?;
-        for rule in rules {
-            if let (Some(to), Some(&slot)) = (rule.to, writer.network.rules.get(&rule.id)) {
-                writer.network.ended.push_back((to, slot));
-            }
-        }
-        Ok(())
-    }
-
-    /// The snapshot is complete: its epoch is staged, if it was not.
-    pub fn finish_snapshot(&mut self, network: NetworkId, switch: SwitchId) -> Result<()> {
-        let mut writer = self.writer(network, switch)?;
-        let epoch = loading(&writer, switch)?;
-        writer.publish()?;
-        writer.switch.loading = None;
-        // Rising again, seen from an epoch that all of them have behind them.
-        let base = epoch.0.wrapping_sub(u32::MAX / 2);
-        let ended = writer.network.ended.make_contiguous();
-        ended.sort_by_key(|(to, _)| to.0.wrapping_sub(base));
-        let (switch_slot, slot) = (writer.switch.slot, writer.network.slot);
-        if self.staged_of(slot).lt(epoch) || self.staged_of(slot) == Epoch::ZERO {
-            self.set_staged(slot, epoch);
-        }
-        let flags_at = offset_of!(SwitchEntry, flags);
-        let switches = &self.store.maps.switches;
-        let flags = switches.get(switch_slot, flags_at);
-        switches.publish(switch_slot, flags_at, flags & !SWITCH_LOADING);
-        self.store.bump_generation(slot);
-        Ok(())
-    }
-
     /// Reclaims rule versions that ended at or before `epoch` (and before this host's clock), and everything else that waits for a grace period.
     /// Their counters are gone then. Gives how many rules it reclaimed. Waits for a grace period if there was anything.
     pub fn collect(&mut self, network: NetworkId, epoch: Epoch) -> Result<usize> {
@@ -374,18 +250,9 @@ fn before(epoch: Epoch) -> Epoch {
     Epoch(epoch.0.wrapping_sub(1))
 }
 
-fn loading(writer: &Writer<'_>, switch: SwitchId) -> Result<Epoch> {
-    writer.switch.loading.ok_or_else(|| {
-        DatapathError::invalid(
-            format!("a part of a snapshot of switch {switch}"),
-            "no snapshot was begun",
-        )
-    })
-}
-
 impl Writer<'_> {
     /// Makes sure that there are this many rule slots, before anything is changed.
-    fn reserve(&mut self, count: usize) -> Result<()> {
+    pub(crate) fn reserve(&mut self, count: usize) -> Result<()> {
         let limit = self.store.rule_stride - 1;
         if count > self.store.free_rules() as usize {
             return Err(no_space_for_rules("rules", limit));
@@ -398,7 +265,7 @@ impl Writer<'_> {
     }
 
     /// Adds all rules or, after an error, none.
-    fn add_all<'r>(
+    pub(crate) fn add_all<'r>(
         &mut self,
         rules: impl Iterator<Item = (RuleId, &'r Rule, Epoch, Option<Epoch>)>,
     ) -> Result<Vec<RuleId>> {

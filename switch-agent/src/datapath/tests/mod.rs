@@ -86,3 +86,18 @@ pub(super) fn to_mac(mac: u128, to: u32) -> Rule {
 pub(super) fn id(n: u64) -> RuleId {
     RuleId(n)
 }
+
+/// What is free of every kind.
+pub(super) fn free(dp: &mut Datapath) -> impl PartialEq + std::fmt::Debug + use<> {
+    dp.store.reap().unwrap();
+    let pools = &dp.store.pools;
+    let slots = [
+        &pools.networks,
+        &pools.switches,
+        &pools.ports,
+        &pools.rules,
+        &pools.tuple_ids,
+    ];
+    let runs = (pools.runs.runs(), pools.runs.entries());
+    (slots.map(|pool| pool.available()), runs)
+}

@@ -167,6 +167,26 @@ fn an_epoch_can_be_replaced_and_taken_back() {
 }
 
 #[test]
+fn a_replacement_that_is_refused_takes_the_later_epochs_with_it() {
+    let mut dp = datapath();
+    let before = dp.capacity();
+    for n in 1..=3u32 {
+        let add = [(id(n.into()), to_mac(n.into(), 2))];
+        dp.stage(NET, Epoch(n), Some(SWITCH), &add, &[]).unwrap();
+    }
+    dp.raise_clock(NET, Epoch(1)).unwrap();
+    let refused = dp.restage(NET, Epoch(2), Some(SWITCH), &[], &[id(77)]);
+    assert!(matches!(refused, Err(DatapathError::NotFound { .. })));
+    assert_eq!(dp.staged(NET).unwrap(), Epoch(1));
+    assert_eq!(dp.capacity().rules, before.rules - 1);
+    dp.stage(NET, Epoch(2), None, &[], &[]).unwrap();
+    let again = [(id(3), to_mac(3, 2))];
+    dp.stage(NET, Epoch(3), Some(SWITCH), &again, &[id(1)])
+        .unwrap();
+    assert_eq!((found(&dp, 1, 3), found(&dp, 3, 3)), (None, Some(3)));
+}
+
+#[test]
 fn only_the_number_counts_without_an_instance() {
     let mut dp = datapath();
     let relay = SwitchSettings {
