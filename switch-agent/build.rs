@@ -42,10 +42,17 @@ fn choose() -> Result<(), String> {
         println!("kernel objects: the ones built in {}", fresh.display());
         fresh
     } else if digest::matches(&committed, &sources) {
-        println!("kernel objects: the committed ones in {}", committed.display());
+        println!(
+            "kernel objects: the committed ones in {}",
+            committed.display()
+        );
         committed
-    } else if env::var_os("LIME_EBPF_STRICT").is_none() && digest::OBJECTS.iter().all(|o| committed.join(o).is_file()) {
-        println!("cargo:warning=the committed kernel objects are older than their sources: run `cargo xtask ebpf`");
+    } else if env::var_os("LIME_EBPF_STRICT").is_none()
+        && digest::OBJECTS.iter().all(|o| committed.join(o).is_file())
+    {
+        println!(
+            "cargo:warning=the committed kernel objects are older than their sources: run `cargo xtask ebpf`"
+        );
         committed
     } else {
         return Err(format!(

@@ -36,10 +36,12 @@ pub fn on_key(state: &mut State, rule: u32) -> u32 {
             op::SET_VLAN_VID => key.vlan_tci = with_vid(tci, action.a).to_be_bytes(),
             op::SET_VLAN_PCP => key.vlan_tci = with_pcp(tci, action.a).to_be_bytes(),
             op::SET_IPV4_SRC => {
-                (key.ip_src[0], key.ip_src[1], key.ip_src[2], key.ip_src[3]) = (c[0], c[1], c[2], c[3])
+                (key.ip_src[0], key.ip_src[1], key.ip_src[2], key.ip_src[3]) =
+                    (c[0], c[1], c[2], c[3])
             }
             op::SET_IPV4_DST => {
-                (key.ip_dst[0], key.ip_dst[1], key.ip_dst[2], key.ip_dst[3]) = (c[0], c[1], c[2], c[3])
+                (key.ip_dst[0], key.ip_dst[1], key.ip_dst[2], key.ip_dst[3]) =
+                    (c[0], c[1], c[2], c[3])
             }
             op::SET_IPV6_SRC => set_half(&mut key.ip_src, action.a, c),
             op::SET_IPV6_DST => set_half(&mut key.ip_dst, action.a, c),
@@ -56,7 +58,11 @@ pub fn on_key(state: &mut State, rule: u32) -> u32 {
 #[inline(always)]
 fn set_half(address: &mut [u8; 16], half: u16, c: [u8; 8]) {
     let (upper, lower) = address.split_at_mut(8);
-    if half == 0 { upper.copy_from_slice(&c) } else { lower.copy_from_slice(&c) }
+    if half == 0 {
+        upper.copy_from_slice(&c)
+    } else {
+        lower.copy_from_slice(&c)
+    }
 }
 
 #[inline(always)]
@@ -97,7 +103,12 @@ pub fn on_packet<P: Packet>(packet: P, state: &mut State, action: &Action) -> bo
             if state.l3_type != ETH_IPV4 as u32 {
                 return false;
             }
-            let at = state.l3 + if action.op == op::SET_IPV4_SRC { 12 } else { 16 };
+            let at = state.l3
+                + if action.op == op::SET_IPV4_SRC {
+                    12
+                } else {
+                    16
+                };
             let Some(old) = packet.read::<4>(at) else {
                 return false;
             };
@@ -138,7 +149,10 @@ pub fn on_packet<P: Packet>(packet: P, state: &mut State, action: &Action) -> bo
                 return false;
             };
             let new = action.a.to_be_bytes();
-            let diff = diff32(u16::from_ne_bytes(old) as u32, u16::from_ne_bytes(new) as u32);
+            let diff = diff32(
+                u16::from_ne_bytes(old) as u32,
+                u16::from_ne_bytes(new) as u32,
+            );
             fix_l4(packet, state, diff, false);
             packet.write(at, new)
         }
@@ -160,7 +174,10 @@ fn set_dscp<P: Packet>(packet: P, state: &State, dscp: u8) -> bool {
     } else {
         return false;
     };
-    let diff = diff32(u16::from_ne_bytes(old) as u32, u16::from_ne_bytes(new) as u32);
+    let diff = diff32(
+        u16::from_ne_bytes(old) as u32,
+        u16::from_ne_bytes(new) as u32,
+    );
     if state.l3_type == ETH_IPV4 as u32 {
         packet.fix_l3(state.l3 + 10, diff);
     } else {
@@ -171,7 +188,10 @@ fn set_dscp<P: Packet>(packet: P, state: &State, dscp: u8) -> bool {
 
 #[inline(always)]
 fn diff64(old: u64, new: u64) -> u32 {
-    add(diff32(old as u32, new as u32), diff32((old >> 32) as u32, (new >> 32) as u32))
+    add(
+        diff32(old as u32, new as u32),
+        diff32((old >> 32) as u32, (new >> 32) as u32),
+    )
 }
 
 /// Adjusts the L4 checksum, where the packet has one that covers the changed bytes.

@@ -85,7 +85,11 @@ unsafe extern "C" fn step(_index: u64, context: *mut *mut State) -> u64 {
     }
     state.steps = index + 1;
     // SAFETY: the index is below MAX_STEPS; the mask tells the verifier.
-    let entry = unsafe { &mut *(&raw mut state.trace).cast::<Step>().add((index & (MAX_STEPS - 1)) as usize) };
+    let entry = unsafe {
+        &mut *(&raw mut state.trace)
+            .cast::<Step>()
+            .add((index & (MAX_STEPS - 1)) as usize)
+    };
     entry.rule = slot;
     entry.link = 0;
     entry.flags = 0;
@@ -183,7 +187,8 @@ extern "C" fn lime_look_up() -> u32 {
     let Some(state) = State::current() else {
         return 0;
     };
-    let Some(word) = TABLES.get(state.switch_slot * MAX_TABLES + (state.table & (MAX_TABLES - 1))) else {
+    let Some(word) = TABLES.get(state.switch_slot * MAX_TABLES + (state.table & (MAX_TABLES - 1)))
+    else {
         return 0;
     };
     let run = TableRef::from_word(load(word));

@@ -6,14 +6,8 @@ use crate::{
     packet::{Packet, opaque},
     state::{State, TAG_METADATA},
 };
-use aya_ebpf::{
-    helpers::generated::bpf_ringbuf_output,
-    macros::map,
-    maps::PerCpuArray,
-};
-use switch_abi::{
-    DropReason, EVENT_DATA_MAX, EVENT_HELD, EVENT_PACKET_IN, EventHeader,
-};
+use aya_ebpf::{helpers::generated::bpf_ringbuf_output, macros::map, maps::PerCpuArray};
+use switch_abi::{DropReason, EVENT_DATA_MAX, EVENT_HELD, EVENT_PACKET_IN, EventHeader};
 
 /// An event being put together; too large for the stack. The ring wants sizes that are known beforehand for anything but a copy.
 #[repr(C, align(8))]
@@ -108,7 +102,17 @@ fn copy<P: Packet>(packet: P, state: &State, record: &mut Record, length: u32) -
         let ([t0, t1], [c0, c1]) = (tpid.to_be_bytes(), tci.to_be_bytes());
         record.data[..12].copy_from_slice(&addresses);
         record.data[12..16].copy_from_slice(&[t0, t1, c0, c1]);
-        return packet.copy_out(12, (&raw mut record.data[16]).cast(), length - 16, EVENT_DATA_MAX as u32 - 16);
+        return packet.copy_out(
+            12,
+            (&raw mut record.data[16]).cast(),
+            length - 16,
+            EVENT_DATA_MAX as u32 - 16,
+        );
     }
-    packet.copy_out(0, (&raw mut record.data).cast(), length, EVENT_DATA_MAX as u32)
+    packet.copy_out(
+        0,
+        (&raw mut record.data).cast(),
+        length,
+        EVENT_DATA_MAX as u32,
+    )
 }

@@ -1,10 +1,11 @@
 //! Phase B: counts the rules of the trajectory and runs their actions on the packet.
 
 use crate::{
-    actions, counters, events, output,
+    actions, counters, events,
     maps::RULES,
+    output,
     packet::Packet,
-    state::{MAX_STEPS, STEP_HELD, State, Step},
+    state::{MAX_STEPS, STEP_HELD, State, Step, TAG_NONE},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{Action, DropReason, MAX_ACTIONS, PORT_NO_FLOOD, op};
@@ -40,7 +41,11 @@ unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
         return 1;
     }
     // SAFETY: the mask keeps the index within the trace.
-    let step = unsafe { *(&raw const state.trace).cast::<Step>().add((index & (MAX_STEPS - 1)) as usize) };
+    let step = unsafe {
+        *(&raw const state.trace)
+            .cast::<Step>()
+            .add((index & (MAX_STEPS - 1)) as usize)
+    };
     let Some(rule) = RULES.get(step.rule) else {
         return 1;
     };
@@ -80,7 +85,15 @@ unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
             0
         }
         op::ALL | op::FLOOD if !P::XDP => {
-            output::flood(packet, state, if action.op == op::FLOOD { PORT_NO_FLOOD } else { 0 });
+            output::flood(
+                packet,
+                state,
+                if action.op == op::FLOOD {
+                    PORT_NO_FLOOD
+                } else {
+                    0
+                },
+            );
             0
         }
         op::CONTROLLER if !P::XDP => {
@@ -101,8 +114,12 @@ fn change<P: Packet>(packet: P, state: &mut State, action: &Action) -> u64 {
     if actions::on_packet(packet, state, action) {
         return 0;
     }
-    let resize = action.op == op::PUSH_VLAN || action.op == op::POP_VLAN && state.tag != 0;
-    let reason = if resize { DropReason::ResizeFailed } else { DropReason::BadSetField };
+    let resize = action.op == op::PUSH_VLAN || action.op == op::POP_VLAN && state.tag != TAG_NONE;
+    let reason = if resize {
+        DropReason::ResizeFailed
+    } else {
+        DropReason::BadSetField
+    };
     counters::dropped(state.port, reason);
     state.done += 1;
     1

@@ -76,7 +76,8 @@ pub fn bucket_mask() -> u32 {
 /// Receiving side of the recirculation device. Not a constant: that device is made after the object is loaded.
 #[inline(always)]
 pub fn recirculation_ifindex() -> u32 {
-    META.get(0).map_or(0, |meta| load(&meta.recirculation_ifindex))
+    META.get(0)
+        .map_or(0, |meta| load(&meta.recirculation_ifindex))
 }
 
 /// A word that the agent may be storing at this moment.

@@ -41,9 +41,17 @@ pub fn emit<P: Packet>(packet: P, state: &mut State, slot: u32) -> u32 {
             state.pending.count_port = slot;
             0
         }
-        PORT_REMOTE => tunnel_to(packet, state, load(&port.peer), TUNNEL_DELIVER, port.id, slot, false),
+        PORT_REMOTE => tunnel_to(
+            packet,
+            state,
+            load(&port.peer),
+            TUNNEL_DELIVER,
+            port.id,
+            slot,
+            false,
+        ),
         PORT_LINK => {
-            let (Some(other), Some(_)) = (PORTS.get(load(&port.link)), SWITCHES.get(0)) else {
+            let Some(other) = PORTS.get(load(&port.link)) else {
                 return counters::drop(slot, DropReason::PortDown as u32);
             };
             let role = match SWITCHES.get(other.switch_slot) {
@@ -51,8 +59,18 @@ pub fn emit<P: Packet>(packet: P, state: &mut State, slot: u32) -> u32 {
                 None => Role::Disabled,
             };
             match role {
-                Role::Active => tunnel_to(packet, state, PEER_SELF, TUNNEL_PROCESS, other.id, slot, true),
-                Role::Relay(peer) => tunnel_to(packet, state, peer, TUNNEL_PROCESS, other.id, slot, true),
+                Role::Active => tunnel_to(
+                    packet,
+                    state,
+                    PEER_SELF,
+                    TUNNEL_PROCESS,
+                    other.id,
+                    slot,
+                    true,
+                ),
+                Role::Relay(peer) => {
+                    tunnel_to(packet, state, peer, TUNNEL_PROCESS, other.id, slot, true)
+                }
                 Role::None => counters::drop(slot, DropReason::NoInstance as u32),
                 Role::Disabled => counters::drop(slot, DropReason::SwitchDisabled as u32),
             }
@@ -79,7 +97,11 @@ pub fn tunnel_to<P: Packet>(
         return counters::drop(slot, DropReason::NoPath as u32);
     };
     let variant = load(&entry.current) & 1;
-    let header = if variant == 0 { &entry.variants[0] } else { &entry.variants[1] };
+    let header = if variant == 0 {
+        &entry.variants[0]
+    } else {
+        &entry.variants[1]
+    };
     let (ifindex, mtu) = (header.ifindex, header.mtu);
     if peer == 0 || ifindex == 0 {
         return counters::drop(slot, DropReason::NoPath as u32);
@@ -122,7 +144,12 @@ pub fn flood<P: Packet>(packet: P, state: &mut State, skip: u32) {
     let mut run = (packet, state as *mut State);
     // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
     unsafe {
-        bpf_loop(MAX_FLOOD, flood_one::<P> as *mut c_void, (&raw mut run).cast(), 0);
+        bpf_loop(
+            MAX_FLOOD,
+            flood_one::<P> as *mut c_void,
+            (&raw mut run).cast(),
+            0,
+        );
     }
 }
 

@@ -55,6 +55,8 @@ pub trait Packet: Copy {
 pub fn opaque(mut value: usize) -> usize {
     // An instruction, if an idle one: without any, two line records would fall on one instruction, which the kernel refuses.
     // SAFETY: moves a register to itself.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags))
+    };
     value
 }

@@ -61,10 +61,14 @@ pub fn parse<P: Packet>(packet: P, state: &mut State, in_port: u32) -> u32 {
         }
     }
     if let Some(tci) = tci {
-        state.key.vlan_tci = (tci & !VLAN_PRESENT | VLAN_PRESENT).to_be_bytes();
+        state.key.vlan_tci = (tci | VLAN_PRESENT).to_be_bytes();
     }
     state.l3 = l3;
-    let shown = if eth_type < ETH_MIN_TYPE { ETH_802_3 } else { eth_type };
+    let shown = if eth_type < ETH_MIN_TYPE {
+        ETH_802_3
+    } else {
+        eth_type
+    };
     state.key.eth_type = shown.to_be_bytes();
     match eth_type {
         ETH_IPV4 => ipv4(packet, state, l3),
@@ -84,7 +88,11 @@ fn ipv4<P: Packet>(packet: P, state: &mut State, l3: u32) {
     let total = u16::from_be_bytes([h[2], h[3]]) as u32;
     let there = packet.length() - l3;
     // A packet to be segmented may be longer than the field can say; then it is zero.
-    let total = if total == 0 && packet.is_gso() { there } else { total };
+    let total = if total == 0 && packet.is_gso() {
+        there
+    } else {
+        total
+    };
     if h[0] >> 4 != 4 || header < 20 || total < header || total > there {
         return;
     }
@@ -113,7 +121,11 @@ fn ipv6<P: Packet>(packet: P, state: &mut State, l3: u32) {
     };
     let payload = u16::from_be_bytes([h[4], h[5]]) as u32;
     let there = packet.length() - l3 - 40;
-    let payload = if payload == 0 && packet.is_gso() { there } else { payload };
+    let payload = if payload == 0 && packet.is_gso() {
+        there
+    } else {
+        payload
+    };
     if h[0] >> 4 != 6 || payload > there {
         return;
     }
@@ -170,7 +182,14 @@ fn ipv6<P: Packet>(packet: P, state: &mut State, l3: u32) {
     state.proto = next as u32;
     state.frag = state.key.frag as u32;
     if whole && state.key.frag & FRAG_LATER == 0 && skipped <= payload {
-        l4(packet, state, l3 + 40 + skipped, payload - skipped, next, PROTO_ICMPV6);
+        l4(
+            packet,
+            state,
+            l3 + 40 + skipped,
+            payload - skipped,
+            next,
+            PROTO_ICMPV6,
+        );
     }
 }
 

@@ -31,7 +31,11 @@ pub fn from_port<P: Packet>(packet: P) -> Result<i32, Stop> {
         None => 0,
     };
     if slot == 0 || slot == DEVICE_UNDERLAY {
-        return if P::XDP { Err(Stop::Pass) } else { Err(Stop::Drop(0, DropReason::NotAPort)) };
+        return if P::XDP {
+            Err(Stop::Pass)
+        } else {
+            Err(Stop::Drop(0, DropReason::NotAPort))
+        };
     }
     let Some(state) = State::fresh(P::XDP) else {
         return Err(Stop::Pass);
@@ -53,7 +57,10 @@ pub fn from_underlay<P: Packet>(packet: P) -> Result<i32, Stop> {
     }
     let arrival = state.arrival;
     tunnel::obey(arrival.network, arrival.clock).map_err(|reason| Stop::Drop(0, reason))?;
-    let key = TunnelPortKey { network: arrival.network, port: arrival.port };
+    let key = TunnelPortKey {
+        network: arrival.network,
+        port: arrival.port,
+    };
     let Some(slot) = TUNNEL_PORTS.get_ptr(&key) else {
         return Err(Stop::Drop(0, DropReason::UnknownPort));
     };
@@ -117,7 +124,8 @@ fn process<P: Packet>(packet: P, state: &mut State, slot: u32) -> Result<i32, St
     state.port = slot;
     state.network = port.network;
     state.switch_slot = port.switch_slot;
-    let (Some(network), Some(switch)) = (NETWORKS.get(port.network), SWITCHES.get(port.switch_slot))
+    let (Some(network), Some(switch)) =
+        (NETWORKS.get(port.network), SWITCHES.get(port.switch_slot))
     else {
         return Err(Stop::Drop(slot, DropReason::SwitchDisabled));
     };

@@ -4,12 +4,10 @@ use crate::{
     packet::{Packet, opaque},
     parse::{ETH_IPV4, ETH_IPV6, ETH_QINQ, ETH_VLAN},
     state::{State, TAG_INLINE, TAG_METADATA, TAG_NONE},
-    tunnel::{STRIP_IPV4, STRIP_IPV6},
+    tunnel::STRIP_IPV4,
 };
 use aya_ebpf::{
-    bindings::{
-        __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC,
-    },
+    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::generated::{
         bpf_clone_redirect, bpf_csum_update, bpf_l3_csum_replace, bpf_l4_csum_replace,
         bpf_redirect, bpf_skb_adjust_room, bpf_skb_load_bytes, bpf_skb_store_bytes,
@@ -158,8 +156,12 @@ impl Packet for Tc {
     fn metadata_tag(self) -> Option<(u16, u16)> {
         // SAFETY: the context is valid for the program's run.
         unsafe {
-            self.has_metadata_tag()
-                .then(|| (u16::from_be((*self.0).vlan_proto as u16), (*self.0).vlan_tci as u16))
+            self.has_metadata_tag().then(|| {
+                (
+                    u16::from_be((*self.0).vlan_proto as u16),
+                    (*self.0).vlan_tci as u16,
+                )
+            })
         }
     }
 
@@ -248,7 +250,11 @@ impl Packet for Tc {
         if protocol != ETH_IPV4 && protocol != ETH_IPV6 && !self.pretend_ip() {
             return false;
         }
-        let l3 = if outer == STRIP_IPV4 { ENCAP_L3_IPV4 } else { ENCAP_L3_IPV6 };
+        let l3 = if outer == STRIP_IPV4 {
+            ENCAP_L3_IPV4
+        } else {
+            ENCAP_L3_IPV6
+        };
         let inner = (grow - outer + 14) as u64;
         let flags = FIXED_GSO | l3 | ENCAP_L4_UDP | ENCAP_L2_ETH | inner << ENCAP_L2_SHIFT;
         // Refused for a buffer that was in a tunnel before: its inner offsets are still right (they count from the
@@ -275,8 +281,17 @@ impl Packet for Tc {
                 (ethernet[12], ethernet[13]) = (t0, t1);
             }
         }
-        let l3 = if inner == ETH_IPV6 { DECAP_L3_IPV6 } else { DECAP_L3_IPV4 };
-        if !self.resize(-(shrink as i32), FIXED_GSO | l3) || !self.write(0, ethernet) {
+        let l3 = if inner == ETH_IPV6 {
+            DECAP_L3_IPV6
+        } else {
+            DECAP_L3_IPV4
+        };
+        // Before Linux 6.3 there are no such flags; they say what the frame is then, and allow short ones.
+        let shrink = -(shrink as i32);
+        if !self.resize(shrink, FIXED_GSO | l3) && !self.resize(shrink, FIXED_GSO) {
+            return false;
+        }
+        if !self.write(0, ethernet) {
             return false;
         }
         if tpid != 0 {
@@ -300,6 +315,3 @@ impl Packet for Tc {
         unsafe { bpf_redirect(ifindex, 0) as i32 }
     }
 }
-
-/// The longer of the two outer headers; for reference in checks.
-const _: () = assert!(STRIP_IPV6 as usize + 18 + 4 <= crate::state::PREFIX_MAX + 4);

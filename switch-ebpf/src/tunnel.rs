@@ -16,6 +16,7 @@ use switch_abi::{
 pub const STRIP_IPV4: u32 = (OUTER_IPV4_LEN + TUNNEL_OPTION_LEN) as u32;
 /// What is in front of the tenant's frame, over IPv6.
 pub const STRIP_IPV6: u32 = (OUTER_IPV6_LEN + TUNNEL_OPTION_LEN) as u32;
+const _: () = assert!(STRIP_IPV6 as usize + 18 <= crate::state::PREFIX_MAX);
 /// `geneve_flags`: there is a critical option.
 const GENEVE_CRITICAL: u8 = 0x40;
 const GENEVE_CONTROL: u8 = 0x80;
@@ -38,9 +39,16 @@ const CLOCK_TRIES: u32 = 16;
 pub fn build<P: Packet>(packet: P, state: &mut State) -> Option<u32> {
     let entry = PEERS.get(state.pending.peer)?;
     let network = NETWORKS.get(state.network)?;
-    let header = if state.pending.variant == 0 { &entry.variants[0] } else { &entry.variants[1] };
+    let header = if state.pending.variant == 0 {
+        &entry.variants[0]
+    } else {
+        &entry.variants[1]
+    };
     // Eight words: 64 bytes at a multiple of 8 in both.
-    let (from, to) = (header.bytes.as_ptr().cast::<u64>(), (&raw mut state.prefix).cast::<u64>());
+    let (from, to) = (
+        header.bytes.as_ptr().cast::<u64>(),
+        (&raw mut state.prefix).cast::<u64>(),
+    );
     let mut i = 0;
     while i < 8 {
         // SAFETY: both are at least 64 bytes, aligned to 8 (see PeerHeader and State).
@@ -87,10 +95,42 @@ fn udp_and_option<const AT: usize>(state: &mut State, length: u16, network: &Net
     let (kind, hops) = (state.pending.kind as u8, state.hops as u8);
     // UDP's checksum is zero: over IPv6, RFC 6935 allows that for tunnels.
     let bytes: [u8; 36] = [
-        s0, s1, d0, d1, l0, l1, 0, 0,
-        GENEVE_VER_LEN, GENEVE_CRITICAL, g0, g1, v0, v1, v2, 0,
-        c0, c1, OPTION_TYPE, OPTION_LEN,
-        OPTION_VERSION, kind, hops, 0, p0, p1, p2, p3, k0, k1, k2, k3, 0, 0, 0, 0,
+        s0,
+        s1,
+        d0,
+        d1,
+        l0,
+        l1,
+        0,
+        0,
+        GENEVE_VER_LEN,
+        GENEVE_CRITICAL,
+        g0,
+        g1,
+        v0,
+        v1,
+        v2,
+        0,
+        c0,
+        c1,
+        OPTION_TYPE,
+        OPTION_LEN,
+        OPTION_VERSION,
+        kind,
+        hops,
+        0,
+        p0,
+        p1,
+        p2,
+        p3,
+        k0,
+        k1,
+        k2,
+        k3,
+        0,
+        0,
+        0,
+        0,
     ];
     state.prefix[AT..AT + 36].copy_from_slice(&bytes);
 }
@@ -104,8 +144,18 @@ fn inner_ethernet<P: Packet, const AT: usize>(packet: P, state: &mut State) -> O
     let ethernet = packet.read::<14>(0)?;
     let prefix = &mut state.prefix;
     prefix[AT..AT + 12].copy_from_slice(&[
-        ethernet[0], ethernet[1], ethernet[2], ethernet[3], ethernet[4], ethernet[5],
-        ethernet[6], ethernet[7], ethernet[8], ethernet[9], ethernet[10], ethernet[11],
+        ethernet[0],
+        ethernet[1],
+        ethernet[2],
+        ethernet[3],
+        ethernet[4],
+        ethernet[5],
+        ethernet[6],
+        ethernet[7],
+        ethernet[8],
+        ethernet[9],
+        ethernet[10],
+        ethernet[11],
     ]);
     if state.tag == TAG_METADATA {
         let (tpid, tci) = packet.metadata_tag()?;
@@ -157,7 +207,10 @@ pub fn examine<P: Packet>(packet: P, state: &mut State) -> u32 {
     let Some([t0, t1]) = packet.read::<2>(12) else {
         return FOREIGN;
     };
-    let mut key = TunnelPeerKey { source: [0; 16], vni: 0 };
+    let mut key = TunnelPeerKey {
+        source: [0; 16],
+        vni: 0,
+    };
     match u16::from_be_bytes([t0, t1]) {
         ETH_IPV4 => {
             let Some(h) = packet.read::<20>(14) else {
@@ -187,7 +240,11 @@ pub fn examine<P: Packet>(packet: P, state: &mut State) -> u32 {
 }
 
 #[inline(always)]
-fn examine_udp<P: Packet, const AT: u32>(packet: P, state: &mut State, mut key: TunnelPeerKey) -> u32 {
+fn examine_udp<P: Packet, const AT: u32>(
+    packet: P,
+    state: &mut State,
+    mut key: TunnelPeerKey,
+) -> u32 {
     let Some(u) = packet.read::<8>(AT) else {
         return FOREIGN;
     };

@@ -15,8 +15,12 @@ fn the_highest_priority_wins_whatever_its_mask() {
     w.rule(50, port, key(|k| k.l4_dst = [0, 53]), &[output(2)]);
     w.commit();
     for mode in BOTH {
-        w.run(mode, &udp4(b"x")).expect(Verdict::Redirect, &["rx 1", "tx 3", &format!("rule {high}")]);
-        w.run(mode, &tcp4(b"x")).expect(Verdict::Redirect, &["rx 1", "tx 2", &format!("rule {low}")]);
+        w.run(mode, &udp4(b"x")).expect(
+            Verdict::Redirect,
+            &["rx 1", "tx 3", &format!("rule {high}")],
+        );
+        w.run(mode, &tcp4(b"x"))
+            .expect(Verdict::Redirect, &["rx 1", "tx 2", &format!("rule {low}")]);
     }
 }
 
@@ -27,7 +31,9 @@ fn a_rule_is_visible_from_its_first_epoch_until_before_its_last() {
     w.local(3, 3);
     w.local(4, 4);
     w.rule_with(9, any(), any(), &[output(2)], |r| r.valid_to = 11);
-    w.rule_with(9, any(), any(), &[output(3)], |r| (r.valid_from, r.valid_to) = (11, 13));
+    w.rule_with(9, any(), any(), &[output(3)], |r| {
+        (r.valid_from, r.valid_to) = (11, 13)
+    });
     w.rule_with(1, any(), any(), &[output(4)], |r| r.valid_from = 12);
     w.commit();
     for mode in BOTH {
@@ -35,8 +41,10 @@ fn a_rule_is_visible_from_its_first_epoch_until_before_its_last() {
             let mut network: NetworkEntry = w.get(maps::NETWORKS, 1);
             network.clock = clock;
             w.network(1, network);
-            w.run(mode, &udp4(b"x"))
-                .expect(Verdict::Redirect, &["rx 1", &format!("tx {port}"), &format!("rule {rule}")]);
+            w.run(mode, &udp4(b"x")).expect(
+                Verdict::Redirect,
+                &["rx 1", &format!("tx {port}"), &format!("rule {rule}")],
+            );
         }
     }
 }
@@ -74,34 +82,101 @@ fn a_full_chain_and_all_tuples_are_searched() {
     let last = w.rule(1, any(), any(), &[output(2)]);
     w.commit();
     for mode in BOTH {
-        w.run(mode, &udp4(b"x")).expect(Verdict::Redirect, &["rx 1", "tx 2", &format!("rule {last}")]);
+        w.run(mode, &udp4(b"x")).expect(
+            Verdict::Redirect,
+            &["rx 1", "tx 2", &format!("rule {last}")],
+        );
     }
 }
 
 #[test]
 fn a_link_leads_into_the_next_switch_in_the_same_run() {
     let mut w = World::new();
-    w.switch(2, SwitchEntry { id: 6, network: 1, state: SWITCH_ACTIVE, join_epoch: 1, ..Default::default() });
-    w.port(4, PortEntry { id: 104, port_no: 14, kind: PORT_LINK, link: 5, ..port() });
-    w.port(5, PortEntry { id: 105, port_no: 33, switch_slot: 2, kind: PORT_LINK, link: 4, ..port() });
-    w.port(6, PortEntry { id: 106, port_no: 34, switch_slot: 2, kind: PORT_LOCAL, ifindex: 2, ..port() });
-    w.rule(1, any(), any(), &[act(op::SET_ETH_SRC, 0, 0, &[2, 2, 2, 2, 2, 2]), output(4)]);
+    w.switch(
+        2,
+        SwitchEntry {
+            id: 6,
+            network: 1,
+            state: SWITCH_ACTIVE,
+            join_epoch: 1,
+            ..Default::default()
+        },
+    );
+    w.port(
+        4,
+        PortEntry {
+            id: 104,
+            port_no: 14,
+            kind: PORT_LINK,
+            link: 5,
+            ..port()
+        },
+    );
+    w.port(
+        5,
+        PortEntry {
+            id: 105,
+            port_no: 33,
+            switch_slot: 2,
+            kind: PORT_LINK,
+            link: 4,
+            ..port()
+        },
+    );
+    w.port(
+        6,
+        PortEntry {
+            id: 106,
+            port_no: 34,
+            switch_slot: 2,
+            kind: PORT_LOCAL,
+            ifindex: 2,
+            ..port()
+        },
+    );
+    w.rule(
+        1,
+        any(),
+        any(),
+        &[act(op::SET_ETH_SRC, 0, 0, &[2, 2, 2, 2, 2, 2]), output(4)],
+    );
     let mask = key(|k| (k.in_port, k.eth_src) = (u32::MAX, [0xff; 6]));
     let arrives = key(|k| (k.in_port, k.eth_src) = (33, [2; 6]));
     w.rule_with(1, mask, arrives, &[output(6)], |r| r.switch_slot = 2);
     w.commit();
     for mode in BOTH {
-        w.run(mode, &udp4(b"x"))
-            .expect(Verdict::Redirect, &["rx 1", "rule 1", "tx 4", "rx 5", "rule 2", "tx 6"]);
+        w.run(mode, &udp4(b"x")).expect(
+            Verdict::Redirect,
+            &["rx 1", "rule 1", "tx 4", "rx 5", "rule 2", "tx 6"],
+        );
     }
 }
 
 #[test]
 fn a_loop_of_links_ends() {
     let mut w = World::new();
-    w.switch(2, SwitchEntry { id: 6, network: 1, state: SWITCH_ACTIVE, join_epoch: 1, ..Default::default() });
+    w.switch(
+        2,
+        SwitchEntry {
+            id: 6,
+            network: 1,
+            state: SWITCH_ACTIVE,
+            join_epoch: 1,
+            ..Default::default()
+        },
+    );
     for (slot, switch, link) in [(4, 1, 5), (5, 2, 4), (6, 2, 7), (7, 1, 6)] {
-        w.port(slot, PortEntry { id: 100 + slot, port_no: 10 + slot, switch_slot: switch, kind: PORT_LINK, link, ..port() });
+        w.port(
+            slot,
+            PortEntry {
+                id: 100 + slot,
+                port_no: 10 + slot,
+                switch_slot: switch,
+                kind: PORT_LINK,
+                link,
+                ..port()
+            },
+        );
     }
     w.rule(1, any(), any(), &[output(4)]);
     w.rule_with(1, any(), any(), &[output(6)], |r| r.switch_slot = 2);
@@ -109,7 +184,12 @@ fn a_loop_of_links_ends() {
     for mode in BOTH {
         let outcome = w.run(mode, &udp4(b"x"));
         assert_eq!(outcome.verdict, Verdict::Drop);
-        let drops: u64 = outcome.moved.iter().filter(|(n, _)| n.starts_with("hop-limit")).map(|(_, c)| c).sum();
+        let drops: u64 = outcome
+            .moved
+            .iter()
+            .filter(|(n, _)| n.starts_with("hop-limit"))
+            .map(|(_, c)| c)
+            .sum();
         assert_eq!(drops, 1, "{outcome:?}");
     }
 }

@@ -15,7 +15,8 @@ fn an_event_says_where_and_at_what_version_and_carries_the_packet() {
     let frame = udp4(&[7; 1000]);
     w.run(Mode::Xdp, &frame).expect(Verdict::Pass, &[]);
     assert!(w.events().is_empty());
-    w.run(Mode::Tc, &frame).expect(Verdict::Drop, &["rx 1", "rule 1"]);
+    w.run(Mode::Tc, &frame)
+        .expect(Verdict::Drop, &["rx 1", "rule 1"]);
     let events = w.events();
     let header = EventHeader {
         kind: EVENT_PACKET_IN,
@@ -40,15 +41,27 @@ fn an_event_says_where_and_at_what_version_and_carries_the_packet() {
 fn an_event_is_cut_at_max_len_and_shows_the_packet_as_it_is_then() {
     let mut w = World::new();
     w.local(2, 2);
-    let tag = [act(op::PUSH_VLAN, 0x8100, 0, &[]), act(op::SET_VLAN_VID, 100, 0, &[])];
-    w.rule(1, any(), any(), &[&tag[..], &[controller(60), output(2)]].concat());
+    let tag = [
+        act(op::PUSH_VLAN, 0x8100, 0, &[]),
+        act(op::SET_VLAN_VID, 100, 0, &[]),
+    ];
+    w.rule(
+        1,
+        any(),
+        any(),
+        &[&tag[..], &[controller(60), output(2)]].concat(),
+    );
     w.commit();
     let frame = udp4(&[7; 1000]);
-    w.run(Mode::Tc, &frame).expect(Verdict::Redirect, &["rx 1", "rule 1", "tx 2"]);
+    w.run(Mode::Tc, &frame)
+        .expect(Verdict::Redirect, &["rx 1", "rule 1", "tx 2"]);
     let events = w.events();
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].1, tagged(&frame, 0x8100, 100)[..60]);
-    assert_eq!((events[0].0.total_len, events[0].0.data_len), (frame.len() as u32 + 4, 60));
+    assert_eq!(
+        (events[0].0.total_len, events[0].0.data_len),
+        (frame.len() as u32 + 4, 60)
+    );
 }
 
 /// Consistency rule 5.
@@ -61,15 +74,22 @@ fn with_several_instances_outputs_wait_for_the_event() {
     switch.flags = SWITCH_HOLD;
     w.switch(1, switch);
     let set = act(op::SET_ETH_SRC, 0, 0, &[2; 6]);
-    w.rule_with(1, any(), any(), &[output(2), set, controller(60), output(2)], |r| {
-        r.flags = RULE_CONTROLLER_AND_OUTPUT;
-        r.goto_table = 1;
-    });
+    w.rule_with(
+        1,
+        any(),
+        any(),
+        &[output(2), set, controller(60), output(2)],
+        |r| {
+            r.flags = RULE_CONTROLLER_AND_OUTPUT;
+            r.goto_table = 1;
+        },
+    );
     w.rule_with(1, any(), any(), &[output(2)], |r| r.table = 1);
     w.commit();
     let frame = udp4(&[7; 1000]);
     w.run(Mode::Xdp, &frame).expect(Verdict::Pass, &[]);
-    w.run(Mode::Tc, &frame).expect(Verdict::Drop, &["rx 1", "rule 1"]);
+    w.run(Mode::Tc, &frame)
+        .expect(Verdict::Drop, &["rx 1", "rule 1"]);
     let events = w.events();
     assert_eq!(events.len(), 1);
     let mut now = frame.clone();
@@ -78,7 +98,8 @@ fn with_several_instances_outputs_wait_for_the_event() {
     // Without other instances nothing is held.
     switch.flags = 0;
     w.switch(1, switch);
-    w.run(Mode::Tc, &frame).expect(Verdict::Redirect, &["rx 1", "rule 1", "rule 2", "tx 2=3"]);
+    w.run(Mode::Tc, &frame)
+        .expect(Verdict::Redirect, &["rx 1", "rule 1", "rule 2", "tx 2=3"]);
     assert_eq!(w.events()[0].0.flags, 0);
 }
 

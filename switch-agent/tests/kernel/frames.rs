@@ -10,13 +10,32 @@ pub fn ethernet(eth_type: u16, payload: &[u8]) -> Vec<u8> {
 
 /// With a VLAN tag inserted.
 pub fn tagged(frame: &[u8], tpid: u16, tci: u16) -> Vec<u8> {
-    [&frame[..12], &tpid.to_be_bytes(), &tci.to_be_bytes(), &frame[12..]].concat()
+    [
+        &frame[..12],
+        &tpid.to_be_bytes(),
+        &tci.to_be_bytes(),
+        &frame[12..],
+    ]
+    .concat()
 }
 
 /// An IPv4 header (with `options`, a multiple of 4 bytes) and its payload; checksum filled in.
 pub fn ipv4(proto: u8, fragment: u16, options: &[u8], payload: &[u8]) -> Vec<u8> {
     let header = 20 + options.len();
-    let mut packet = vec![0x40 | (header / 4) as u8, 0x2c, 0, 0, 0x12, 0x34, 0, 0, 63, proto, 0, 0];
+    let mut packet = vec![
+        0x40 | (header / 4) as u8,
+        0x2c,
+        0,
+        0,
+        0x12,
+        0x34,
+        0,
+        0,
+        63,
+        proto,
+        0,
+        0,
+    ];
     packet[2..4].copy_from_slice(&((header + payload.len()) as u16).to_be_bytes());
     packet[6..8].copy_from_slice(&fragment.to_be_bytes());
     packet.extend([10, 0, 0, 1, 10, 0, 0, 2]);
@@ -33,7 +52,13 @@ pub const V6_DST: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]
 /// An IPv6 header and its payload.
 pub fn ipv6(next: u8, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u16).to_be_bytes();
-    [&[0x6a, 0xb0, 0, 1, length[0], length[1], next, 63][..], &V6_SRC, &V6_DST, payload].concat()
+    [
+        &[0x6a, 0xb0, 0, 1, length[0], length[1], next, 63][..],
+        &V6_SRC,
+        &V6_DST,
+        payload,
+    ]
+    .concat()
 }
 
 /// UDP, checksum zero.
@@ -91,7 +116,11 @@ pub fn assert_checksums(frame: &[u8], zero_udp: bool) {
     let (l3, eth_type) = l3(frame);
     if eth_type == 0x0800 {
         let header = (frame[l3] & 15) as usize * 4;
-        assert_eq!(sum(&frame[l3..l3 + header], 0), 0xffff, "IPv4 header checksum");
+        assert_eq!(
+            sum(&frame[l3..l3 + header], 0),
+            0xffff,
+            "IPv4 header checksum"
+        );
     }
     if let Some((field, sum)) = l4_checksum(frame) {
         if zero_udp && frame[field..field + 2] == [0, 0] {
@@ -103,7 +132,11 @@ pub fn assert_checksums(frame: &[u8], zero_udp: bool) {
 
 fn l3(frame: &[u8]) -> (usize, u16) {
     let eth_type = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
-    if eth_type(12) == 0x8100 { (18, eth_type(16)) } else { (14, eth_type(12)) }
+    if eth_type(12) == 0x8100 {
+        (18, eth_type(16))
+    } else {
+        (14, eth_type(12))
+    }
 }
 
 /// Where the L4 checksum is, and the sum over all that it covers.

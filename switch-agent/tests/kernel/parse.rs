@@ -8,14 +8,22 @@ use switch_abi::*;
 fn assert_key(w: &mut World, name: &str, frame: &[u8], expected: FlowKey) {
     w.reset();
     let all = FlowKey::from_words([u64::MAX; KEY_WORDS]);
-    let expected = FlowKey { in_port: 11, eth_dst: MAC_B, eth_src: MAC_A, ..expected };
+    let expected = FlowKey {
+        in_port: 11,
+        eth_dst: MAC_B,
+        eth_src: MAC_A,
+        ..expected
+    };
     w.rule(1, all, expected, &[]);
     w.commit();
     for mode in BOTH {
         println!("{name} {mode:?}");
         let outcome = w.run(mode, frame);
         if outcome.moved.contains_key("table-miss 1") {
-            panic!("{name} {mode:?}: the key is not {expected:?} but differs at bytes {:?}", differing(w, mode, frame, expected));
+            panic!(
+                "{name} {mode:?}: the key is not {expected:?} but differs at bytes {:?}",
+                differing(w, mode, frame, expected)
+            );
         }
         outcome.expect(Verdict::Drop, &["rx 1", "rule 1", "rule-drop 1"]);
     }
@@ -51,26 +59,95 @@ fn v6() -> FlowKey {
 #[test]
 fn headers() {
     let mut w = World::new();
-    let udp_key = FlowKey { ip_proto: 17, l4_src: [4, 0xd2], l4_dst: [0, 53], ..v4() };
-    let tcp_key = FlowKey { ip_proto: 6, l4_src: [4, 0xd2], l4_dst: [0, 80], ..v4() };
+    let udp_key = FlowKey {
+        ip_proto: 17,
+        l4_src: [4, 0xd2],
+        l4_dst: [0, 53],
+        ..v4()
+    };
+    let tcp_key = FlowKey {
+        ip_proto: 6,
+        l4_src: [4, 0xd2],
+        l4_dst: [0, 80],
+        ..v4()
+    };
     let sctp = [&[4, 0xd2, 0, 99][..], &[0; 8]].concat();
     let cases = [
         ("udp", udp4(b"x"), udp_key),
         ("tcp", tcp4(b"x"), tcp_key),
-        ("IP options", ethernet(0x0800, &ipv4(6, 0, &[1; 40], &tcp(b""))), tcp_key),
-        ("sctp", ethernet(0x0800, &ipv4(132, 0, &[], &sctp)), FlowKey { ip_proto: 132, l4_src: [4, 0xd2], l4_dst: [0, 99], ..v4() }),
-        ("icmp", ethernet(0x0800, &ipv4(1, 0, &[], &[3, 4, 0, 0, 0, 0, 0, 0])), FlowKey { ip_proto: 1, l4_src: [0, 3], l4_dst: [0, 4], ..v4() }),
-        ("another protocol", ethernet(0x0800, &ipv4(47, 0, &[], &[1; 20])), FlowKey { ip_proto: 47, ..v4() }),
-        ("a tag", tagged(&udp4(b"x"), 0x8100, 0x7abc), FlowKey { vlan_tci: [0x7a, 0xbc], ..udp_key }),
-        ("a service tag", tagged(&udp4(b"x"), 0x88a8, 0x0001), FlowKey { vlan_tci: [0x10, 0x01], ..udp_key }),
-        ("two tags", tagged(&tagged(&udp4(b"x"), 0x8100, 2), 0x8100, 1), key(|k| (k.eth_type, k.vlan_tci) = ([0x81, 0], [0x10, 1]))),
-        ("arp", arp(), key(|k| {
-            (k.eth_type, k.arp_op) = ([8, 6], [0, 1]);
-            k.ip_src[..4].copy_from_slice(&[10, 0, 0, 1]);
-            k.ip_dst[..4].copy_from_slice(&[10, 0, 0, 2]);
-        })),
-        ("802.3", ethernet(38, &[0x42; 38]), key(|k| k.eth_type = [5, 0xff])),
-        ("lldp", ethernet(0x88cc, &[2; 40]), key(|k| k.eth_type = [0x88, 0xcc])),
+        (
+            "IP options",
+            ethernet(0x0800, &ipv4(6, 0, &[1; 40], &tcp(b""))),
+            tcp_key,
+        ),
+        (
+            "sctp",
+            ethernet(0x0800, &ipv4(132, 0, &[], &sctp)),
+            FlowKey {
+                ip_proto: 132,
+                l4_src: [4, 0xd2],
+                l4_dst: [0, 99],
+                ..v4()
+            },
+        ),
+        (
+            "icmp",
+            ethernet(0x0800, &ipv4(1, 0, &[], &[3, 4, 0, 0, 0, 0, 0, 0])),
+            FlowKey {
+                ip_proto: 1,
+                l4_src: [0, 3],
+                l4_dst: [0, 4],
+                ..v4()
+            },
+        ),
+        (
+            "another protocol",
+            ethernet(0x0800, &ipv4(47, 0, &[], &[1; 20])),
+            FlowKey {
+                ip_proto: 47,
+                ..v4()
+            },
+        ),
+        (
+            "a tag",
+            tagged(&udp4(b"x"), 0x8100, 0x7abc),
+            FlowKey {
+                vlan_tci: [0x7a, 0xbc],
+                ..udp_key
+            },
+        ),
+        (
+            "a service tag",
+            tagged(&udp4(b"x"), 0x88a8, 0x0001),
+            FlowKey {
+                vlan_tci: [0x10, 0x01],
+                ..udp_key
+            },
+        ),
+        (
+            "two tags",
+            tagged(&tagged(&udp4(b"x"), 0x8100, 2), 0x8100, 1),
+            key(|k| (k.eth_type, k.vlan_tci) = ([0x81, 0], [0x10, 1])),
+        ),
+        (
+            "arp",
+            arp(),
+            key(|k| {
+                (k.eth_type, k.arp_op) = ([8, 6], [0, 1]);
+                k.ip_src[..4].copy_from_slice(&[10, 0, 0, 1]);
+                k.ip_dst[..4].copy_from_slice(&[10, 0, 0, 2]);
+            }),
+        ),
+        (
+            "802.3",
+            ethernet(38, &[0x42; 38]),
+            key(|k| k.eth_type = [5, 0xff]),
+        ),
+        (
+            "lldp",
+            ethernet(0x88cc, &[2; 40]),
+            key(|k| k.eth_type = [0x88, 0xcc]),
+        ),
     ];
     for (name, frame, key) in cases {
         assert_key(&mut w, name, &frame, key);
@@ -80,7 +157,12 @@ fn headers() {
 #[test]
 fn ipv6_and_its_extension_headers() {
     let mut w = World::new();
-    let udp_key = FlowKey { ip_proto: 17, l4_src: [4, 0xd2], l4_dst: [0, 53], ..v6() };
+    let udp_key = FlowKey {
+        ip_proto: 17,
+        l4_src: [4, 0xd2],
+        l4_dst: [0, 53],
+        ..v6()
+    };
     let chain = |headers: &[(u8, &[u8])], last: u8, payload: &[u8]| {
         let mut bytes = vec![];
         for (i, (_, rest)) in headers.iter().enumerate() {
@@ -97,16 +179,75 @@ fn ipv6_and_its_extension_headers() {
     let lone: &[u8] = &[0, 0, 0, 0, 0, 0, 9];
     let cases = [
         ("udp", udp6(b"x"), udp_key),
-        ("icmp6", ethernet(0x86dd, &ipv6(58, &icmpv6(b""))), FlowKey { ip_proto: 58, l4_src: [0, 128], ..v6() }),
-        ("ICMP of IPv4 in IPv6", ethernet(0x86dd, &ipv6(1, &icmpv6(b""))), FlowKey { ip_proto: 1, ..v6() }),
+        (
+            "icmp6",
+            ethernet(0x86dd, &ipv6(58, &icmpv6(b""))),
+            FlowKey {
+                ip_proto: 58,
+                l4_src: [0, 128],
+                ..v6()
+            },
+        ),
+        (
+            "ICMP of IPv4 in IPv6",
+            ethernet(0x86dd, &ipv6(1, &icmpv6(b""))),
+            FlowKey {
+                ip_proto: 1,
+                ..v6()
+            },
+        ),
         ("hop-by-hop", chain(&[(0, short)], 17, &udp(b"x")), udp_key),
-        ("three headers", chain(&[(0, short), (43, long), (60, short)], 17, &udp(b"x")), udp_key),
-        ("a first fragment", chain(&[(60, short), (44, first)], 17, &udp(b"x")), FlowKey { frag: FRAG_ANY, ..udp_key }),
-        ("a later fragment", chain(&[(44, later)], 17, &udp(b"x")), FlowKey { ip_proto: 17, frag: FRAG_ANY | FRAG_LATER, ..v6() }),
-        ("a whole packet in a fragment header", chain(&[(44, lone)], 17, &udp(b"x")), udp_key),
-        ("more headers than are looked at", chain(&[(60, short); 7], 17, &udp(b"x")), FlowKey { ip_proto: 60, ..v6() }),
-        ("a header that is cut off", ethernet(0x86dd, &ipv6(60, &[17, 9, 0, 0, 0, 0, 0, 0])), FlowKey { ip_proto: 17, ..v6() }),
-        ("no next header", ethernet(0x86dd, &ipv6(59, b"")), FlowKey { ip_proto: 59, ..v6() }),
+        (
+            "three headers",
+            chain(&[(0, short), (43, long), (60, short)], 17, &udp(b"x")),
+            udp_key,
+        ),
+        (
+            "a first fragment",
+            chain(&[(60, short), (44, first)], 17, &udp(b"x")),
+            FlowKey {
+                frag: FRAG_ANY,
+                ..udp_key
+            },
+        ),
+        (
+            "a later fragment",
+            chain(&[(44, later)], 17, &udp(b"x")),
+            FlowKey {
+                ip_proto: 17,
+                frag: FRAG_ANY | FRAG_LATER,
+                ..v6()
+            },
+        ),
+        (
+            "a whole packet in a fragment header",
+            chain(&[(44, lone)], 17, &udp(b"x")),
+            udp_key,
+        ),
+        (
+            "more headers than are looked at",
+            chain(&[(60, short); 7], 17, &udp(b"x")),
+            FlowKey {
+                ip_proto: 60,
+                ..v6()
+            },
+        ),
+        (
+            "a header that is cut off",
+            ethernet(0x86dd, &ipv6(60, &[17, 9, 0, 0, 0, 0, 0, 0])),
+            FlowKey {
+                ip_proto: 17,
+                ..v6()
+            },
+        ),
+        (
+            "no next header",
+            ethernet(0x86dd, &ipv6(59, b"")),
+            FlowKey {
+                ip_proto: 59,
+                ..v6()
+            },
+        ),
     ];
     for (name, frame, key) in cases {
         assert_key(&mut w, name, &frame, key);
@@ -116,8 +257,18 @@ fn ipv6_and_its_extension_headers() {
 #[test]
 fn fragments_and_headers_cut_off() {
     let mut w = World::new();
-    let first = FlowKey { ip_proto: 17, l4_src: [4, 0xd2], l4_dst: [0, 53], frag: FRAG_ANY, ..v4() };
-    let later = FlowKey { ip_proto: 17, frag: FRAG_ANY | FRAG_LATER, ..v4() };
+    let first = FlowKey {
+        ip_proto: 17,
+        l4_src: [4, 0xd2],
+        l4_dst: [0, 53],
+        frag: FRAG_ANY,
+        ..v4()
+    };
+    let later = FlowKey {
+        ip_proto: 17,
+        frag: FRAG_ANY | FRAG_LATER,
+        ..v4()
+    };
     let no_l3 = key(|k| k.eth_type = [8, 0]);
     let whole = udp4(b"x");
     let mut wrong_version = whole.clone();
@@ -129,32 +280,88 @@ fn fragments_and_headers_cut_off() {
     let mut padded = whole.clone();
     padded.resize(60, 0);
     let cases = [
-        ("first fragment", ethernet(0x0800, &ipv4(17, 0x2000, &[], &udp(b"x"))), first),
-        ("later fragment", ethernet(0x0800, &ipv4(17, 0x2001, &[], &udp(b"x"))), later),
-        ("last fragment", ethernet(0x0800, &ipv4(17, 1, &[], &udp(b"x"))), later),
+        (
+            "first fragment",
+            ethernet(0x0800, &ipv4(17, 0x2000, &[], &udp(b"x"))),
+            first,
+        ),
+        (
+            "later fragment",
+            ethernet(0x0800, &ipv4(17, 0x2001, &[], &udp(b"x"))),
+            later,
+        ),
+        (
+            "last fragment",
+            ethernet(0x0800, &ipv4(17, 1, &[], &udp(b"x"))),
+            later,
+        ),
         ("version 5", wrong_version, no_l3),
         ("header length 4", short_header, no_l3),
         ("total length beyond the frame", long_total, no_l3),
         ("Ethernet padding", padded, FlowKey { frag: 0, ..first }),
-        ("a UDP header cut off", ethernet(0x0800, &ipv4(17, 0, &[], &[4, 0xd2, 0, 53])), FlowKey { ip_proto: 17, ..v4() }),
-        ("a TCP header cut off", ethernet(0x0800, &ipv4(6, 0, &[], &[4; 19])), FlowKey { ip_proto: 6, ..v4() }),
-        ("ARP for other addresses", ethernet(0x0806, &[0, 6, 8, 0, 6, 4, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), key(|k| k.eth_type = [8, 6])),
-        ("ARP cut off", arp()[..40].to_vec(), key(|k| k.eth_type = [8, 6])),
+        (
+            "a UDP header cut off",
+            ethernet(0x0800, &ipv4(17, 0, &[], &[4, 0xd2, 0, 53])),
+            FlowKey {
+                ip_proto: 17,
+                ..v4()
+            },
+        ),
+        (
+            "a TCP header cut off",
+            ethernet(0x0800, &ipv4(6, 0, &[], &[4; 19])),
+            FlowKey {
+                ip_proto: 6,
+                ..v4()
+            },
+        ),
+        (
+            "ARP for other addresses",
+            ethernet(
+                0x0806,
+                &[
+                    0, 6, 8, 0, 6, 4, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                    0, 0,
+                ],
+            ),
+            key(|k| k.eth_type = [8, 6]),
+        ),
+        (
+            "ARP cut off",
+            arp()[..40].to_vec(),
+            key(|k| k.eth_type = [8, 6]),
+        ),
     ];
     for (name, frame, key) in cases {
         assert_key(&mut w, name, &frame, key);
     }
     // The kernel itself refuses to hand such a frame to TC in a test run.
     assert_key_xdp_only(&mut w, "IPv4 cut off", &whole[..30], no_l3);
-    assert_key_xdp_only(&mut w, "a tag cut off", &[&whole[..12], &[0x81, 0, 0]].concat(), key(|k| k.eth_type = [0x81, 0]));
+    assert_key_xdp_only(
+        &mut w,
+        "a tag cut off",
+        &[&whole[..12], &[0x81, 0, 0]].concat(),
+        key(|k| k.eth_type = [0x81, 0]),
+    );
 }
 
 #[track_caller]
 fn assert_key_xdp_only(w: &mut World, name: &str, frame: &[u8], expected: FlowKey) {
     w.reset();
     let all = FlowKey::from_words([u64::MAX; KEY_WORDS]);
-    w.rule(1, all, FlowKey { in_port: 11, eth_dst: MAC_B, eth_src: MAC_A, ..expected }, &[]);
+    w.rule(
+        1,
+        all,
+        FlowKey {
+            in_port: 11,
+            eth_dst: MAC_B,
+            eth_src: MAC_A,
+            ..expected
+        },
+        &[],
+    );
     w.commit();
     println!("{name}");
-    w.run(Mode::Xdp, frame).expect(Verdict::Drop, &["rx 1", "rule 1", "rule-drop 1"]);
+    w.run(Mode::Xdp, frame)
+        .expect(Verdict::Drop, &["rx 1", "rule 1", "rule-drop 1"]);
 }

@@ -14,7 +14,10 @@ fn outer_ipv4(source: [u8; 4], destination: [u8; 4], total: u16) -> Vec<u8> {
     packet.extend(source);
     packet.extend(destination);
     let mut frame = ethernet(0x0800, &packet);
-    let mut sum: u32 = frame[14..].chunks(2).map(|c| u16::from_be_bytes([c[0], c[1]]) as u32).sum();
+    let mut sum: u32 = frame[14..]
+        .chunks(2)
+        .map(|c| u16::from_be_bytes([c[0], c[1]]) as u32)
+        .sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
@@ -32,14 +35,31 @@ fn outer_ipv6(payload: u16) -> Vec<u8> {
 }
 
 fn template(header: &[u8], ifindex: u32) -> PeerEntry {
-    let mut variant = PeerHeader { ifindex, len: header.len() as u32 + 8, mtu: 1500, ..Default::default() };
+    let mut variant = PeerHeader {
+        ifindex,
+        len: header.len() as u32 + 8,
+        mtu: 1500,
+        ..Default::default()
+    };
     variant.bytes[..header.len()].copy_from_slice(header);
     variant.bytes[header.len() + 2..header.len() + 4].copy_from_slice(&TUNNEL_PORT.to_be_bytes());
-    PeerEntry { host: 2, current: 1, variants: [PeerHeader::default(), variant], ..Default::default() }
+    PeerEntry {
+        host: 2,
+        current: 1,
+        variants: [PeerHeader::default(), variant],
+        ..Default::default()
+    }
 }
 
 /// UDP, Geneve and option.
-fn geneve(source_port: [u8; 2], inner: usize, kind: u8, hops: u8, port: u32, clock: u32) -> Vec<u8> {
+fn geneve(
+    source_port: [u8; 2],
+    inner: usize,
+    kind: u8,
+    hops: u8,
+    port: u32,
+    clock: u32,
+) -> Vec<u8> {
     let length = (8 + 28 + inner) as u16;
     let mut bytes = vec![source_port[0], source_port[1], 0x17, 0xc1];
     bytes.extend(length.to_be_bytes());
@@ -54,7 +74,12 @@ fn geneve(source_port: [u8; 2], inner: usize, kind: u8, hops: u8, port: u32, clo
 /// A tunnel frame from the other host.
 fn arriving(inner: &[u8], kind: u8, hops: u8, port: u32, clock: u32) -> Vec<u8> {
     let outer = outer_ipv4(THERE, HERE, (20 + 8 + 28 + inner.len()) as u16);
-    [&outer, &geneve([0xc1, 0x23], inner.len(), kind, hops, port, clock), inner].concat()
+    [
+        &outer,
+        &geneve([0xc1, 0x23], inner.len(), kind, hops, port, clock),
+        inner,
+    ]
+    .concat()
 }
 
 /// Peer 2 over IPv4 and peer 3 over IPv6; ports 2 and 3 are on them.
@@ -63,7 +88,16 @@ fn world() -> World {
     w.peer(2, template(&outer_ipv4(HERE, THERE, 0), 2));
     w.peer(3, template(&outer_ipv6(0), 2));
     for (slot, peer) in [(2, 2), (3, 3)] {
-        w.port(slot, PortEntry { id: slot + 100, port_no: slot + 10, kind: PORT_REMOTE, peer, ..port() });
+        w.port(
+            slot,
+            PortEntry {
+                id: slot + 100,
+                port_no: slot + 10,
+                kind: PORT_REMOTE,
+                peer,
+                ..port()
+            },
+        );
     }
     w.local(4, 2);
     w.allow(&THERE, 0x123456, 1);
@@ -72,11 +106,26 @@ fn world() -> World {
 }
 
 #[track_caller]
-fn assert_encapsulated(frame: &[u8], outer: &[u8], kind: u8, hops: u8, port: u32, clock: u32, inner: &[u8]) {
+fn assert_encapsulated(
+    frame: &[u8],
+    outer: &[u8],
+    kind: u8,
+    hops: u8,
+    port: u32,
+    clock: u32,
+    inner: &[u8],
+) {
     let at = outer.len();
     assert_eq!(frame[..at], *outer, "outer headers");
     assert!(frame[at] >= 0xc0, "source port");
-    let expected = geneve([frame[at], frame[at + 1]], inner.len(), kind, hops, port, clock);
+    let expected = geneve(
+        [frame[at], frame[at + 1]],
+        inner.len(),
+        kind,
+        hops,
+        port,
+        clock,
+    );
     assert_eq!(frame[at..at + 36], expected, "UDP, Geneve and option");
     assert_eq!(frame[at + 36..], *inner, "inner frame");
 }
@@ -85,10 +134,27 @@ fn assert_encapsulated(frame: &[u8], outer: &[u8], kind: u8, hops: u8, port: u32
 fn remote_ports_are_reached_over_ipv4_and_ipv6() {
     let mut w = world();
     let proto = key(|k| k.ip_proto = 0xff);
-    w.rule(2, proto, key(|k| k.ip_proto = 17), &[act(op::SET_ETH_SRC, 0, 0, &[2; 6]), output(3)]);
-    w.rule(1, any(), any(), &[act(op::SET_ETH_SRC, 0, 0, &[2; 6]), output(2)]);
+    w.rule(
+        2,
+        proto,
+        key(|k| k.ip_proto = 17),
+        &[act(op::SET_ETH_SRC, 0, 0, &[2; 6]), output(3)],
+    );
+    w.rule(
+        1,
+        any(),
+        any(),
+        &[act(op::SET_ETH_SRC, 0, 0, &[2; 6]), output(2)],
+    );
     w.commit();
-    for inner in [tcp4(b"hello"), arp(), udp4(b"hi"), udp6(&[7; 100]), tagged(&udp4(b"q"), 0x8100, 0x2064), ethernet(0x88cc, &[1; 40])] {
+    for inner in [
+        tcp4(b"hello"),
+        arp(),
+        udp4(b"hi"),
+        udp6(&[7; 100]),
+        tagged(&udp4(b"q"), 0x8100, 0x2064),
+        ethernet(0x88cc, &[1; 40]),
+    ] {
         let mut expected = inner.clone();
         expected[6..12].copy_from_slice(&[2; 6]);
         let (outer, rule) = if inner[23] == 17 || inner[20] == 17 || inner[27] == 17 {
@@ -100,7 +166,15 @@ fn remote_ports_are_reached_over_ipv4_and_ipv6() {
         for mode in BOTH {
             let outcome = w.run(mode, &inner);
             outcome.expect(Verdict::Redirect, &["rx 1", rule]);
-            assert_encapsulated(&outcome.frame, &outer, TUNNEL_DELIVER, 8, port, 10, &expected);
+            assert_encapsulated(
+                &outcome.frame,
+                &outer,
+                TUNNEL_DELIVER,
+                8,
+                port,
+                10,
+                &expected,
+            );
         }
     }
 }
@@ -108,7 +182,10 @@ fn remote_ports_are_reached_over_ipv4_and_ipv6() {
 #[test]
 fn a_tag_in_the_metadata_ends_up_inside_the_tunnel() {
     let mut w = world();
-    let tag = [act(op::PUSH_VLAN, 0x8100, 0, &[]), act(op::SET_VLAN_VID, 77, 0, &[])];
+    let tag = [
+        act(op::PUSH_VLAN, 0x8100, 0, &[]),
+        act(op::SET_VLAN_VID, 77, 0, &[]),
+    ];
     w.rule(1, any(), any(), &[&tag[..], &[output(2)]].concat());
     w.commit();
     for inner in [udp4(b"hello"), arp()] {
@@ -116,7 +193,15 @@ fn a_tag_in_the_metadata_ends_up_inside_the_tunnel() {
         for mode in BOTH {
             let outcome = w.run(mode, &inner);
             outcome.expect(Verdict::Redirect, &["rx 1", "rule 1"]);
-            assert_encapsulated(&outcome.frame, &outer, TUNNEL_DELIVER, 8, 102, 10, &tagged(&inner, 0x8100, 77));
+            assert_encapsulated(
+                &outcome.frame,
+                &outer,
+                TUNNEL_DELIVER,
+                8,
+                102,
+                10,
+                &tagged(&inner, 0x8100, 77),
+            );
         }
     }
 }
@@ -129,15 +214,33 @@ fn copies_for_other_hosts_leave_the_packet_as_it_was() {
     w.peer(3, template(&outer_ipv6(0), tap.ifindex));
     w.local(4, tap.ifindex);
     let set = act(op::SET_ETH_SRC, 0, 0, &[2; 6]);
-    w.rule(1, any(), any(), &[output(2), output(3), output(4), output(2), set, output(4)]);
+    w.rule(
+        1,
+        any(),
+        any(),
+        &[output(2), output(3), output(4), output(2), set, output(4)],
+    );
     w.commit();
-    for inner in [udp4(b"hello"), arp(), ethernet(0x88cc, &[1; 40]), udp6(b"six")] {
+    for inner in [
+        udp4(b"hello"),
+        arp(),
+        ethernet(0x88cc, &[1; 40]),
+        udp6(b"six"),
+    ] {
         let outcome = w.run(Mode::Tc, &inner);
         outcome.expect(Verdict::Redirect, &["rx 1", "rule 1", "tx 4=2"]);
         let frames = tap.frames(4);
         let v4 = outer_ipv4(HERE, THERE, (56 + inner.len()) as u16);
         assert_encapsulated(&frames[0], &v4, TUNNEL_DELIVER, 8, 102, 10, &inner);
-        assert_encapsulated(&frames[1], &outer_ipv6((36 + inner.len()) as u16), TUNNEL_DELIVER, 8, 103, 10, &inner);
+        assert_encapsulated(
+            &frames[1],
+            &outer_ipv6((36 + inner.len()) as u16),
+            TUNNEL_DELIVER,
+            8,
+            103,
+            10,
+            &inner,
+        );
         assert_eq!(frames[2], inner);
         assert_encapsulated(&frames[3], &v4, TUNNEL_DELIVER, 8, 102, 10, &inner);
         let mut last = inner.clone();
@@ -157,7 +260,12 @@ fn a_frame_to_deliver_goes_out_by_its_port() {
             assert_eq!(outcome.moved["tx 4 bytes"], inner.len() as u64);
         }
     }
-    let over_ipv6 = [outer_ipv6(36 + 42), geneve([1, 1], 42, TUNNEL_DELIVER, 8, 104, 10), arp()].concat();
+    let over_ipv6 = [
+        outer_ipv6(36 + 42),
+        geneve([1, 1], 42, TUNNEL_DELIVER, 8, 104, 10),
+        arp(),
+    ]
+    .concat();
     for mode in BOTH {
         let outcome = w.receive(mode, &over_ipv6);
         outcome.expect(Verdict::Redirect, &["tx 4"]);
@@ -169,11 +277,20 @@ fn a_frame_to_deliver_goes_out_by_its_port() {
 fn a_frame_to_process_enters_at_its_port() {
     let mut w = world();
     let in_port = key(|k| (k.in_port, k.l4_dst) = (u32::MAX, [0xff; 2]));
-    w.rule(1, in_port, key(|k| (k.in_port, k.l4_dst) = (12, [0, 53])), &[act(op::SET_IPV4_DST, 0, 0, &[9; 4]), output(4)]);
+    w.rule(
+        1,
+        in_port,
+        key(|k| (k.in_port, k.l4_dst) = (12, [0, 53])),
+        &[act(op::SET_IPV4_DST, 0, 0, &[9; 4]), output(4)],
+    );
     w.commit();
     for tag in [false, true] {
         for mode in BOTH {
-            let inner = if tag { tagged(&udp4(b"process"), 0x8100, 5) } else { udp4(b"process") };
+            let inner = if tag {
+                tagged(&udp4(b"process"), 0x8100, 5)
+            } else {
+                udp4(b"process")
+            };
             let outcome = w.receive(mode, &arriving(&inner, TUNNEL_PROCESS, 8, 102, 10));
             outcome.expect(Verdict::Redirect, &["rx 2", "rule 1", "tx 4"]);
             assert_eq!(outcome.moved["rx 2 bytes"], inner.len() as u64);
@@ -198,17 +315,34 @@ fn a_port_that_moved_on_is_followed_with_the_same_tag_and_one_hop_less() {
         }
     }
     for mode in BOTH {
-        w.receive(mode, &arriving(&arp(), TUNNEL_DELIVER, 0, 102, 3)).expect(Verdict::Drop, &["hop-limit 2"]);
-        w.receive(mode, &arriving(&arp(), TUNNEL_DELIVER, 1, 102, 3)).expect(Verdict::Drop, &["hop-limit 2"]);
+        w.receive(mode, &arriving(&arp(), TUNNEL_DELIVER, 0, 102, 3))
+            .expect(Verdict::Drop, &["hop-limit 2"]);
+        w.receive(mode, &arriving(&arp(), TUNNEL_DELIVER, 1, 102, 3))
+            .expect(Verdict::Drop, &["hop-limit 2"]);
     }
 }
 
 #[test]
 fn a_switch_without_an_instance_here_is_relayed_unprocessed() {
     let mut w = world();
-    let relay = SwitchEntry { id: 5, network: 1, state: SWITCH_RELAY, relay_peer: 2, ..Default::default() };
-    let joining = SwitchEntry { state: SWITCH_ACTIVE, join_epoch: 11, ..relay };
-    let retired = SwitchEntry { state: SWITCH_ACTIVE, join_epoch: 1, retire_epoch: 10, ..relay };
+    let relay = SwitchEntry {
+        id: 5,
+        network: 1,
+        state: SWITCH_RELAY,
+        relay_peer: 2,
+        ..Default::default()
+    };
+    let joining = SwitchEntry {
+        state: SWITCH_ACTIVE,
+        join_epoch: 11,
+        ..relay
+    };
+    let retired = SwitchEntry {
+        state: SWITCH_ACTIVE,
+        join_epoch: 1,
+        retire_epoch: 10,
+        ..relay
+    };
     w.rule(1, any(), any(), &[output(4)]);
     w.commit();
     for switch in [relay, joining, retired] {
@@ -226,9 +360,16 @@ fn a_switch_without_an_instance_here_is_relayed_unprocessed() {
             }
         }
     }
-    w.switch(1, SwitchEntry { join_epoch: 10, ..joining });
+    w.switch(
+        1,
+        SwitchEntry {
+            join_epoch: 10,
+            ..joining
+        },
+    );
     for mode in BOTH {
-        w.run(mode, &arp()).expect(Verdict::Redirect, &["rx 1", "rule 1", "tx 4"]);
+        w.run(mode, &arp())
+            .expect(Verdict::Redirect, &["rx 1", "rule 1", "tx 4"]);
     }
 }
 
@@ -236,11 +377,42 @@ fn a_switch_without_an_instance_here_is_relayed_unprocessed() {
 fn a_link_to_a_switch_elsewhere_or_beside_other_outputs_is_tunnelled() {
     let mut w = world();
     let tap = Tap::new("recirc");
-    w.peer(PEER_SELF, template(&outer_ipv4([127, 0, 0, 1], [127, 0, 0, 2], 0), tap.ifindex));
-    w.switch(2, SwitchEntry { id: 6, network: 1, state: SWITCH_RELAY, relay_peer: 2, ..Default::default() });
-    w.switch(3, SwitchEntry { id: 7, network: 1, state: SWITCH_ACTIVE, join_epoch: 1, ..Default::default() });
+    w.peer(
+        PEER_SELF,
+        template(&outer_ipv4([127, 0, 0, 1], [127, 0, 0, 2], 0), tap.ifindex),
+    );
+    w.switch(
+        2,
+        SwitchEntry {
+            id: 6,
+            network: 1,
+            state: SWITCH_RELAY,
+            relay_peer: 2,
+            ..Default::default()
+        },
+    );
+    w.switch(
+        3,
+        SwitchEntry {
+            id: 7,
+            network: 1,
+            state: SWITCH_ACTIVE,
+            join_epoch: 1,
+            ..Default::default()
+        },
+    );
     for (slot, switch, link) in [(5, 1, 6), (6, 2, 5), (7, 1, 8), (8, 3, 7)] {
-        w.port(slot, PortEntry { id: 100 + slot, port_no: slot, switch_slot: switch, kind: PORT_LINK, link, ..port() });
+        w.port(
+            slot,
+            PortEntry {
+                id: 100 + slot,
+                port_no: slot,
+                switch_slot: switch,
+                kind: PORT_LINK,
+                link,
+                ..port()
+            },
+        );
     }
     let proto = key(|k| k.ip_proto = 0xff);
     w.rule(2, proto, key(|k| k.ip_proto = 17), &[output(7), output(4)]);
@@ -257,7 +429,11 @@ fn a_link_to_a_switch_elsewhere_or_beside_other_outputs_is_tunnelled() {
     outcome.expect(Verdict::Redirect, &["rx 1", "rule 1", "tx 7", "tx 4"]);
     assert_eq!(outcome.frame, udp4(b"copy"));
     let copy = &tap.frames(1)[0];
-    let outer = outer_ipv4([127, 0, 0, 1], [127, 0, 0, 2], (56 + udp4(b"copy").len()) as u16);
+    let outer = outer_ipv4(
+        [127, 0, 0, 1],
+        [127, 0, 0, 2],
+        (56 + udp4(b"copy").len()) as u16,
+    );
     assert_encapsulated(copy, &outer, TUNNEL_PROCESS, 8, 108, 10, &udp4(b"copy"));
 }
 
@@ -276,10 +452,24 @@ fn tags_raise_the_clock_up_to_what_is_staged_and_no_further() {
             (10, 20 + (1 << 31) - 1, 10, Some("tag-ahead 0")),
             (10, 0, 10, Some("tag-stale 0")),
             (10, 10u32.wrapping_sub(1 << 30), 10, None),
-            (10, 10u32.wrapping_sub((1 << 30) + 1), 10, Some("tag-stale 0")),
+            (
+                10,
+                10u32.wrapping_sub((1 << 30) + 1),
+                10,
+                Some("tag-stale 0"),
+            ),
             (u32::MAX, 5, 5, None),
         ] {
-            w.network(1, NetworkEntry { id: 7, vni: 0x123456, clock, staged: 20, ..Default::default() });
+            w.network(
+                1,
+                NetworkEntry {
+                    id: 7,
+                    vni: 0x123456,
+                    clock,
+                    staged: 20,
+                    ..Default::default()
+                },
+            );
             let outcome = w.receive(mode, &frame(tag));
             match drop {
                 None => outcome.expect(Verdict::Redirect, &["tx 4"]),
@@ -288,8 +478,19 @@ fn tags_raise_the_clock_up_to_what_is_staged_and_no_further() {
             assert_eq!(w.clock(), after, "clock {clock}, tag {tag}");
         }
         let flags = NETWORK_UNTAGGED;
-        w.network(1, NetworkEntry { id: 7, vni: 0x123456, clock: 10, staged: 20, flags, ..Default::default() });
-        w.receive(mode, &frame(500)).expect(Verdict::Redirect, &["tx 4"]);
+        w.network(
+            1,
+            NetworkEntry {
+                id: 7,
+                vni: 0x123456,
+                clock: 10,
+                staged: 20,
+                flags,
+                ..Default::default()
+            },
+        );
+        w.receive(mode, &frame(500))
+            .expect(Verdict::Redirect, &["tx 4"]);
         assert_eq!(w.clock(), 10, "an untagged network's clock");
     }
 }
@@ -309,18 +510,73 @@ fn what_is_no_tunnel_frame_is_left_to_the_host_and_what_is_wrong_is_dropped() {
         ("TCP", with(23, 6), Verdict::Pass, &[]),
         ("a fragment", with(20, 0x20), Verdict::Pass, &[]),
         ("outer IP options", with(14, 0x46), Verdict::Pass, &[]),
-        ("unknown sender", with(29, 9), Verdict::Drop, &["unknown-peer 0"]),
-        ("unknown VNI", with(48, 9), Verdict::Drop, &["unknown-peer 0"]),
-        ("Geneve version", with(42, 0x45), Verdict::Drop, &["bad-tunnel-option 0"]),
-        ("control frame", with(43, 0xc0), Verdict::Drop, &["bad-tunnel-option 0"]),
-        ("protocol", with(44, 0x08), Verdict::Drop, &["bad-tunnel-option 0"]),
-        ("option class", with(51, 0), Verdict::Drop, &["bad-tunnel-option 0"]),
-        ("option type", with(52, 1), Verdict::Drop, &["bad-tunnel-option 0"]),
-        ("option version", with(54, 2), Verdict::Drop, &["bad-tunnel-option 0"]),
+        (
+            "unknown sender",
+            with(29, 9),
+            Verdict::Drop,
+            &["unknown-peer 0"],
+        ),
+        (
+            "unknown VNI",
+            with(48, 9),
+            Verdict::Drop,
+            &["unknown-peer 0"],
+        ),
+        (
+            "Geneve version",
+            with(42, 0x45),
+            Verdict::Drop,
+            &["bad-tunnel-option 0"],
+        ),
+        (
+            "control frame",
+            with(43, 0xc0),
+            Verdict::Drop,
+            &["bad-tunnel-option 0"],
+        ),
+        (
+            "protocol",
+            with(44, 0x08),
+            Verdict::Drop,
+            &["bad-tunnel-option 0"],
+        ),
+        (
+            "option class",
+            with(51, 0),
+            Verdict::Drop,
+            &["bad-tunnel-option 0"],
+        ),
+        (
+            "option type",
+            with(52, 1),
+            Verdict::Drop,
+            &["bad-tunnel-option 0"],
+        ),
+        (
+            "option version",
+            with(54, 2),
+            Verdict::Drop,
+            &["bad-tunnel-option 0"],
+        ),
         ("kind", with(55, 3), Verdict::Drop, &["bad-tunnel-option 0"]),
-        ("unknown port", with(61, 200), Verdict::Drop, &["unknown-port 0"]),
-        ("cut off in the option", good[..60].to_vec(), Verdict::Drop, &["bad-tunnel-option 0"]),
-        ("no inner frame", good[..70].to_vec(), Verdict::Drop, &["malformed 4"]),
+        (
+            "unknown port",
+            with(61, 200),
+            Verdict::Drop,
+            &["unknown-port 0"],
+        ),
+        (
+            "cut off in the option",
+            good[..60].to_vec(),
+            Verdict::Drop,
+            &["bad-tunnel-option 0"],
+        ),
+        (
+            "no inner frame",
+            good[..70].to_vec(),
+            Verdict::Drop,
+            &["malformed 4"],
+        ),
     ];
     for (name, frame, verdict, moved) in cases {
         for mode in BOTH {
@@ -338,7 +594,8 @@ fn this_hosts_own_address_counts_only_on_the_recirculation_device() {
     let frame = [outer, geneve([1, 1], 42, TUNNEL_DELIVER, 8, 104, 10), arp()].concat();
     w.recirculation(99);
     for mode in BOTH {
-        w.receive(mode, &frame).expect(Verdict::Drop, &["unknown-peer 0"]);
+        w.receive(mode, &frame)
+            .expect(Verdict::Drop, &["unknown-peer 0"]);
     }
     w.recirculation(DEVICE);
     for mode in BOTH {

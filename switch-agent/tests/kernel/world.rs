@@ -48,8 +48,12 @@ impl Outcome {
                 None => (item.to_string(), 1),
             })
             .collect();
-        let packets: BTreeMap<_, _> =
-            self.moved.iter().filter(|(name, _)| !name.ends_with("bytes")).map(|(n, c)| (n.clone(), *c)).collect();
+        let packets: BTreeMap<_, _> = self
+            .moved
+            .iter()
+            .filter(|(name, _)| !name.ends_with("bytes"))
+            .map(|(n, c)| (n.clone(), *c))
+            .collect();
         assert_eq!((self.verdict, packets), (verdict, expected));
     }
 }
@@ -66,7 +70,13 @@ pub struct World {
 pub fn act(op: u8, a: u16, b: u32, c: &[u8]) -> Action {
     let mut bytes = [0; 8];
     bytes[..c.len()].copy_from_slice(c);
-    Action { op, pad: 0, a, b, c: bytes }
+    Action {
+        op,
+        pad: 0,
+        a,
+        b,
+        c: bytes,
+    }
 }
 
 pub fn output(port: u32) -> Action {
@@ -82,6 +92,11 @@ impl World {
     /// One network (slot 1, id 7, VNI 0x123456) at clock 10, staged 20; one active switch (slot 1, id 5); port slot 1, number 11, on [`DEVICE`].
     pub fn new() -> Self {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("needs root");
+        Self::here()
+    }
+
+    /// As `new`, in the thread's present network namespace.
+    pub fn here() -> Self {
         let cpus = aya::util::nr_cpus().unwrap() as u32;
         let (rule_stride, port_stride, mask) = (RULES, PORTS, BUCKETS - 1);
         let mut bpf = EbpfLoader::new()
@@ -92,7 +107,12 @@ impl World {
             .override_global("BUCKET_MASK", &mask, true)
             .load(switch_agent::objects::SWITCH)
             .unwrap();
-        let mut world = Self { bpf, cpus, rules: vec![], masks: vec![] };
+        let mut world = Self {
+            bpf,
+            cpus,
+            rules: vec![],
+            masks: vec![],
+        };
         world.reset();
         world
     }
@@ -108,18 +128,51 @@ impl World {
             self.port(slot, PortEntry::default());
         }
         let world = self;
-        world.network(1, NetworkEntry { id: 7, vni: 0x123456, clock: 10, staged: 20, ..Default::default() });
-        world.switch(1, SwitchEntry { id: 5, network: 1, state: SWITCH_ACTIVE, join_epoch: 1, ..Default::default() });
-        world.port(IN, PortEntry { id: 101, port_no: 11, kind: PORT_LOCAL, ifindex: DEVICE, ..port() });
+        world.network(
+            1,
+            NetworkEntry {
+                id: 7,
+                vni: 0x123456,
+                clock: 10,
+                staged: 20,
+                ..Default::default()
+            },
+        );
+        world.switch(
+            1,
+            SwitchEntry {
+                id: 5,
+                network: 1,
+                state: SWITCH_ACTIVE,
+                join_epoch: 1,
+                ..Default::default()
+            },
+        );
+        world.port(
+            IN,
+            PortEntry {
+                id: 101,
+                port_no: 11,
+                kind: PORT_LOCAL,
+                ifindex: DEVICE,
+                ..port()
+            },
+        );
         world.set(maps::DEVICES, DEVICE, IN);
     }
 
     pub fn set<T: aya::Pod>(&mut self, map: &str, index: u32, value: T) {
-        Array::<_, T>::try_from(self.bpf.map_mut(map).unwrap()).unwrap().set(index, value, 0).unwrap();
+        Array::<_, T>::try_from(self.bpf.map_mut(map).unwrap())
+            .unwrap()
+            .set(index, value, 0)
+            .unwrap();
     }
 
     pub fn get<T: aya::Pod>(&self, map: &str, index: u32) -> T {
-        Array::<_, T>::try_from(self.bpf.map(map).unwrap()).unwrap().get(&index, 0).unwrap()
+        Array::<_, T>::try_from(self.bpf.map(map).unwrap())
+            .unwrap()
+            .get(&index, 0)
+            .unwrap()
     }
 
     pub fn network(&mut self, slot: u32, entry: NetworkEntry) {
@@ -137,15 +190,30 @@ impl World {
     pub fn port(&mut self, slot: u32, entry: PortEntry) {
         self.set(maps::PORTS, slot, entry);
         if entry.id != 0 {
-            let key = TunnelPortKey { network: entry.network, port: entry.id };
-            let mut map = HashMap::<_, TunnelPortKey, u32>::try_from(self.bpf.map_mut(maps::TUNNEL_PORTS).unwrap()).unwrap();
+            let key = TunnelPortKey {
+                network: entry.network,
+                port: entry.id,
+            };
+            let mut map = HashMap::<_, TunnelPortKey, u32>::try_from(
+                self.bpf.map_mut(maps::TUNNEL_PORTS).unwrap(),
+            )
+            .unwrap();
             map.insert(key, slot, 0).unwrap();
         }
     }
 
     /// A local port (slot `slot`, number `slot + 10`, id `slot + 100`) on device `ifindex`.
     pub fn local(&mut self, slot: u32, ifindex: u32) {
-        self.port(slot, PortEntry { id: slot + 100, port_no: slot + 10, kind: PORT_LOCAL, ifindex, ..port() });
+        self.port(
+            slot,
+            PortEntry {
+                id: slot + 100,
+                port_no: slot + 10,
+                kind: PORT_LOCAL,
+                ifindex,
+                ..port()
+            },
+        );
     }
 
     pub fn peer(&mut self, slot: u32, entry: PeerEntry) {
@@ -153,7 +221,10 @@ impl World {
     }
 
     pub fn allow(&mut self, source: &[u8], vni: u32, network: u32) {
-        let mut key = TunnelPeerKey { vni, ..Default::default() };
+        let mut key = TunnelPeerKey {
+            vni,
+            ..Default::default()
+        };
         key.source[..source.len()].copy_from_slice(source);
         HashMap::<_, TunnelPeerKey, u32>::try_from(self.bpf.map_mut(maps::TUNNEL_PEERS).unwrap())
             .unwrap()
@@ -162,7 +233,14 @@ impl World {
     }
 
     pub fn recirculation(&mut self, ifindex: u32) {
-        self.set(maps::META, 0, Meta { recirculation_ifindex: ifindex, ..Default::default() });
+        self.set(
+            maps::META,
+            0,
+            Meta {
+                recirculation_ifindex: ifindex,
+                ..Default::default()
+            },
+        );
     }
 
     /// Adds a rule; its slot. RULE_XDP is set as the agent does unless `flags` has other bits.
@@ -181,7 +259,10 @@ impl World {
         let slot = self.rules.len() as u32 + 1;
         let tc_only = [op::CONTROLLER, op::ALL, op::FLOOD, op::IN_PORT];
         let outputs = actions.iter().filter(|a| a.op == op::OUTPUT).count();
-        let last = actions.iter().position(|a| a.op == op::OUTPUT).is_none_or(|at| at + 1 == actions.len());
+        let last = actions
+            .iter()
+            .position(|a| a.op == op::OUTPUT)
+            .is_none_or(|at| at + 1 == actions.len());
         let xdp = outputs <= 1 && last && !actions.iter().any(|a| tc_only.contains(&a.op));
         let mut entry = RuleEntry {
             key: key.masked(&mask),
@@ -217,7 +298,11 @@ impl World {
                     rule.tuple = tuple.id;
                 }
                 None => {
-                    run.push(TupleEntry { mask: *mask, max_priority: priority, id: next_id });
+                    run.push(TupleEntry {
+                        mask: *mask,
+                        max_priority: priority,
+                        id: next_id,
+                    });
                     rule.tuple = next_id;
                     next_id += 1;
                 }
@@ -230,7 +315,11 @@ impl World {
             for (i, tuple) in run.iter().enumerate() {
                 self.set(maps::TUPLES, start + i as u32, *tuple);
             }
-            let word = TableRef { start, count: run.len() as u32 }.to_word();
+            let word = TableRef {
+                start,
+                count: run.len() as u32,
+            }
+            .to_word();
             self.set(maps::TABLES, switch * MAX_TABLES + *table as u32, word);
             start += run.len() as u32;
         }
@@ -285,6 +374,34 @@ impl World {
         all
     }
 
+    /// Attaches a TC program to a device's ingress, for as long as this lives.
+    pub fn attach(&mut self, program: &str, device: &str) {
+        let program: &mut SchedClassifier =
+            self.bpf.program_mut(program).unwrap().try_into().unwrap();
+        if program.fd().is_err() {
+            program.load().unwrap();
+        }
+        program
+            .attach(device, aya::programs::TcAttachType::Ingress)
+            .unwrap();
+    }
+
+    /// A port's counters, over all CPUs.
+    pub fn port_counters(&self, slot: u32) -> PortCounters {
+        let mut sum = PortCounters::default();
+        for cpu in 0..self.cpus {
+            let c: PortCounters = self.get(maps::PORT_COUNTERS, cpu * PORTS + slot);
+            sum.rx_packets += c.rx_packets;
+            sum.rx_bytes += c.rx_bytes;
+            sum.tx_packets += c.tx_packets;
+            sum.tx_bytes += c.tx_bytes;
+            for (sum, drops) in sum.drops.iter_mut().zip(c.drops) {
+                *sum += drops;
+            }
+        }
+        sum
+    }
+
     /// Runs the program for a switch port.
     pub fn run(&mut self, mode: Mode, frame: &[u8]) -> Outcome {
         self.run_program(mode, frame, programs::XDP_PORT, programs::TC_PORT)
@@ -309,14 +426,21 @@ impl World {
                 if program.fd().is_err() {
                     program.load().unwrap();
                 }
-                program.test_run(TestRunOptions { data_out: Some(&mut out), ..options() })
+                program.test_run(TestRunOptions {
+                    data_out: Some(&mut out),
+                    ..options()
+                })
             }
             Mode::Tc => {
-                let program: &mut SchedClassifier = self.bpf.program_mut(tc).unwrap().try_into().unwrap();
+                let program: &mut SchedClassifier =
+                    self.bpf.program_mut(tc).unwrap().try_into().unwrap();
                 if program.fd().is_err() {
                     program.load().unwrap();
                 }
-                program.test_run(TestRunOptions { data_out: Some(&mut out), ..options() })
+                program.test_run(TestRunOptions {
+                    data_out: Some(&mut out),
+                    ..options()
+                })
             }
         };
         let result = result.unwrap();
@@ -335,13 +459,21 @@ impl World {
                 (moved != 0).then_some((name, moved))
             })
             .collect();
-        Outcome { verdict, frame: out, moved }
+        Outcome {
+            verdict,
+            frame: out,
+            moved,
+        }
     }
 }
 
 /// A port of switch 1 in network 1.
 pub fn port() -> PortEntry {
-    PortEntry { network: 1, switch_slot: 1, ..Default::default() }
+    PortEntry {
+        network: 1,
+        switch_slot: 1,
+        ..Default::default()
+    }
 }
 
 /// A mask or key from a closure.
@@ -365,7 +497,11 @@ pub struct Tap {
 impl Tap {
     pub fn new(name: &str) -> Self {
         use std::os::fd::AsRawFd;
-        let file = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").unwrap();
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun")
+            .unwrap();
         // SAFETY: an all-zero ifreq is a value; the calls below get valid pointers to it.
         unsafe {
             let mut request: libc::ifreq = std::mem::zeroed();
@@ -373,7 +509,10 @@ impl Tap {
                 *to = from as _;
             }
             request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as i16;
-            assert_eq!(libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF as _, &request), 0);
+            assert_eq!(
+                libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF as _, &request),
+                0
+            );
             let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM, 0);
             request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_NOARP) as i16;
             assert_eq!(libc::ioctl(socket, libc::SIOCSIFFLAGS as _, &request), 0);
@@ -389,7 +528,11 @@ impl Tap {
         use std::{io::Read, os::fd::AsRawFd};
         let mut frames = vec![];
         while frames.len() < count {
-            let mut poll = libc::pollfd { fd: self.file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            let mut poll = libc::pollfd {
+                fd: self.file.as_raw_fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            };
             // SAFETY: one valid pollfd.
             let ready = unsafe { libc::poll(&mut poll, 1, 5000) };
             assert!(ready > 0, "only {} of {count} frames came", frames.len());
