@@ -196,7 +196,17 @@ pub async fn unload(config: &Config) -> Result<(), AgentError> {
 }
 
 fn remove(path: &Path) -> Result<(), AgentError> {
-    match std::fs::remove_dir_all(path) {
+    let mut removed = std::fs::remove_dir_all(path);
+    if removed
+        .as_ref()
+        .is_err_and(|e| e.kind() == io::ErrorKind::ResourceBusy)
+    {
+        // Empty now, and a bpffs of its own is mounted on it.
+        removed = nix::mount::umount(path)
+            .map_err(io::Error::from)
+            .and_then(|()| std::fs::remove_dir(path));
+    }
+    match removed {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(AgentError::Unload {
             path: path.into(),
             source,

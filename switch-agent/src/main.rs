@@ -1,7 +1,9 @@
 //! `lime-agent`: LIME's per-host agent.
 
+use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
@@ -95,12 +97,22 @@ impl Options {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
     let options = Options::parse();
     log();
+    match run(options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain of causes in one line, without a back-trace: it is for the operator.
+            eprintln!("lime-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> Result<()> {
     if options.unload {
-        let config = options.config();
-        return Ok(switch_agent::unload(&config).await?);
+        return Ok(switch_agent::unload(&options.config()).await?);
     }
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("listening to SIGTERM")?;
@@ -124,5 +136,6 @@ fn log() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
 }

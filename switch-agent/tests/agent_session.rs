@@ -178,3 +178,102 @@ fn a_device_that_goes_and_comes_back_is_plugged_again() {
         agent.stop().await;
     });
 }
+
+#[test]
+fn a_port_pauses_with_the_clock_and_resumes_by_its_plug() {
+    in_namespace(async |world| {
+        let mut coordinator = Coordinator::start().await;
+        let agent = world.agent(&coordinator.address);
+        let (mut session, _) = coordinator.accept().await;
+        let mut lab = aya::EbpfLoader::new()
+            .load(switch_agent::objects::LAB)
+            .unwrap();
+        let redirect = lab
+            .map_mut(switch_agent::objects::LAB_REDIRECT_MAP)
+            .unwrap();
+        let path = world.bpffs().join("redirect");
+        redirect.pin(&path).unwrap();
+
+        let mut wanted = network(1);
+        let Some(v1::port_state::Place::Local(local)) = &mut wanted.ports[0].place else {
+            panic!();
+        };
+        local.driver = format!("plug:{}:7:peer", path.display());
+        assert_eq!(session.configure(wanted).await.error, None);
+        session.stage(stage(1, vec![])).await;
+        session.stage(stage(2, vec![])).await;
+        session.activate(1, 1).await;
+        let paused = session
+            .request(|request_id| {
+                ToAgent::PausePort(v1::PausePort {
+                    request_id,
+                    network: 1,
+                    port_id: 101,
+                })
+            })
+            .await;
+        assert_eq!(paused.result, Some(v1::done::Result::Clock(1)));
+        let resume = |request_id, port_id, min_clock| {
+            ToAgent::ResumePort(v1::ResumePort {
+                request_id,
+                network: 1,
+                port_id,
+                min_clock,
+            })
+        };
+        let done = session.request(|id| resume(id, 101, 3)).await;
+        assert_eq!(code(&done), Code::Invalid, "nothing above what is staged");
+        let done = session.request(|id| resume(id, 109, 2)).await;
+        assert_eq!(code(&done), Code::NotFound);
+        assert_eq!(session.request(|id| resume(id, 101, 2)).await.error, None);
+        let redirect: aya::maps::Array<_, u32> =
+            aya::maps::Array::try_from(lab.map(switch_agent::objects::LAB_REDIRECT_MAP).unwrap())
+                .unwrap();
+        let far = nix::net::if_::if_nametoindex("host1").unwrap();
+        assert_eq!(redirect.get(&7, 0).unwrap(), far);
+        agent.stop().await;
+    });
+}
+
+#[test]
+fn a_lost_stream_is_dialled_again_and_greeted_with_what_is_in_force() {
+    in_namespace(async |world| {
+        let mut coordinator = Coordinator::start().await;
+        let agent = world.agent(&coordinator.address);
+        let (mut session, first) = coordinator.accept().await;
+        assert_eq!(session.configure(network(4)).await.error, None);
+        session.stage(stage(1, vec![rule(1, 5, &[2])])).await;
+        // Half of a stage is forgotten with its stream.
+        let mut half = stage(2, vec![rule(2, 5, &[2])]);
+        half.more = true;
+        session.send(ToAgent::Stage(half)).await;
+        session
+            .send(ToAgent::Activate(v1::Activate {
+                network: 1,
+                epoch: 1,
+            }))
+            .await;
+        drop(session);
+
+        let (mut session, hello) = coordinator.accept().await;
+        assert_eq!(hello.incarnation, first.incarnation);
+        let [network] = &hello.networks[..] else {
+            panic!("{hello:?}");
+        };
+        assert_eq!((network.generation, network.staged), (4, 1));
+        assert_eq!(
+            session.stage(stage(2, vec![rule(3, 5, &[1])])).await.error,
+            None
+        );
+        session.activate(1, 2).await;
+        let gap = session.stage(stage(4, vec![])).await;
+        assert_eq!(gap.error.map(|e| e.code()), Some(Code::Invalid));
+        // An epoch that is not active can be replaced.
+        session.stage(stage(3, vec![rule(4, 5, &[1])])).await;
+        let mut replaced = stage(3, vec![]);
+        replaced.replace = true;
+        assert_eq!(session.stage(replaced).await.error, None);
+        session.activate(1, 3).await;
+        agent.stop().await;
+    });
+}

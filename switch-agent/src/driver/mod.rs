@@ -9,6 +9,8 @@ use thiserror::Error;
 
 pub use plug::Plug;
 
+use crate::netlink::Link;
+
 /// Stops and starts the end host behind a port.
 pub trait EndHostDriver: Send + Sync + fmt::Debug {
     /// Stops the end host from sending through this port. Afterwards no new packet comes in by it, but for those already on their way.
@@ -17,24 +19,26 @@ pub trait EndHostDriver: Send + Sync + fmt::Debug {
     /// It still runs.
     fn pause(&self) -> Result<(), DriverError>;
 
-    /// Lets the end host run behind this port.
+    /// Lets the end host run behind this port, which is `device`.
     ///
     /// # Errors
     /// It does not run here.
-    fn resume(&self) -> Result<(), DriverError>;
+    fn resume(&self, device: &Link) -> Result<(), DriverError>;
 
-    /// Whether what the driver needs on this host is there.
+    /// Whether what the driver needs on this host is there, for a port that is `device`.
     ///
     /// # Errors
     /// What is missing.
-    fn check(&self) -> Result<(), DriverError>;
+    fn check(&self, device: &Link) -> Result<(), DriverError>;
 }
 
 /// Why a driver cannot do its work.
 #[derive(Debug, Error)]
 pub enum DriverError {
     /// The driver string is not understood.
-    #[error("driver {text:?} is not understood: write nothing, `none`, or `plug:MAP:KEY:VALUE`")]
+    #[error(
+        "driver {text:?} is not understood: write nothing, `none`, or `plug:MAP:KEY:VALUE` (VALUE may be `peer`)"
+    )]
     Unknown {
         /// What was given.
         text: String,
@@ -47,6 +51,14 @@ pub enum DriverError {
         /// What the kernel said.
         #[source]
         source: aya::maps::MapError,
+    },
+    /// `peer` as a plug's value, and the device has none.
+    #[error(
+        "device {device} is no veth, so it has no far end for the driver's `peer`: give that device's index"
+    )]
+    NoPeer {
+        /// The port's device.
+        device: String,
     },
     /// The plug's map is not an array.
     #[error("plug map {path}: not an array of 32-bit words")]
@@ -89,11 +101,11 @@ impl EndHostDriver for NoDriver {
         Ok(())
     }
 
-    fn resume(&self) -> Result<(), DriverError> {
+    fn resume(&self, _device: &Link) -> Result<(), DriverError> {
         Ok(())
     }
 
-    fn check(&self) -> Result<(), DriverError> {
+    fn check(&self, _device: &Link) -> Result<(), DriverError> {
         Ok(())
     }
 }
@@ -127,6 +139,7 @@ mod tests {
             "plug:",
             "plug:/a:1",
             "plug:/a:x:1",
+            "plug:/a:1:far",
             "plug:a:1:2",
             "qemu:/x",
         ] {
@@ -135,12 +148,21 @@ mod tests {
     }
 
     #[test]
-    fn a_plug_without_its_map_says_so() {
-        let driver: Driver = "plug:/sys/fs/bpf/there-is-no-such-map:7:9".parse().unwrap();
-        let error = driver.get().check().unwrap_err().to_string();
-        assert!(
-            error.contains("/sys/fs/bpf/there-is-no-such-map"),
-            "{error}"
-        );
+    fn a_plug_says_what_it_lacks() {
+        let device = Link {
+            ifindex: 3,
+            name: "tap7".into(),
+            mac: None,
+            mtu: 1500,
+            up: true,
+            loopback: false,
+            peer: None,
+        };
+        let error = |text: &str| {
+            let driver: Driver = text.parse().unwrap();
+            driver.get().check(&device).unwrap_err().to_string()
+        };
+        assert!(error("plug:/sys/fs/bpf/no-such-map:7:9").contains("/sys/fs/bpf/no-such-map"));
+        assert!(error("plug:/sys/fs/bpf/no-such-map:7:peer").contains("tap7"));
     }
 }

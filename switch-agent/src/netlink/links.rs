@@ -26,6 +26,8 @@ pub struct Link {
     pub up: bool,
     /// A loopback device.
     pub loopback: bool,
+    /// For veth: the other end's index, in its own network namespace.
+    pub peer: Option<u32>,
 }
 
 /// What happened to a device.
@@ -51,12 +53,14 @@ impl Link {
             mtu: 0,
             up: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
             loopback: flags.contains(LinkFlags::Loopback),
+            peer: None,
         };
         let ethernet = message.header.link_layer_type == LinkLayerType::Ether;
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Link(peer) if peer != 0 => link.peer = Some(peer),
                 LinkAttribute::Address(address) if ethernet => link.mac = address.try_into().ok(),
                 _ => {}
             }

@@ -79,7 +79,7 @@ impl Owner {
             }
             Message::PausePort(pause) => self.pause(&pause),
             Message::ResumePort(resume) => {
-                let result = self.resume(&resume);
+                let result = self.resume(&resume).await;
                 self.outbox.done(resume.request_id, result.map(|()| None));
             }
             Message::CheckDevice(check) => {
@@ -147,16 +147,18 @@ impl Owner {
         }
     }
 
-    fn resume(&mut self, resume: &v1::ResumePort) -> CommandResult {
+    async fn resume(&mut self, resume: &v1::ResumePort) -> CommandResult {
         let (network, port) = (NetworkId(resume.network), PortId(resume.port_id));
-        let driver = self.local_device(network, port)?.driver.clone();
+        let device = self.local_device(network, port)?.clone();
+        let link = self.find_device(&device).await?;
         if resume.min_clock != 0 {
             self.datapath
                 .raise_clock(network, Epoch(resume.min_clock))?;
         }
-        driver
+        device
+            .driver
             .get()
-            .resume()
+            .resume(&link)
             .map_err(|e| CommandError::internal(chain(&e)))
     }
 

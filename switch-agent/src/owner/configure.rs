@@ -234,6 +234,7 @@ impl Owner {
                 mtu: local.mtu,
                 up: local.up,
                 loopback: false,
+                peer: None,
             })
         };
         network

@@ -64,7 +64,7 @@ impl Owner {
         self.datapath
             .check_attach(link.ifindex, device.attach)
             .map_err(|e| about(e.into()))?;
-        let driver = device.driver.get().check();
+        let driver = device.driver.get().check(link);
         driver.map_err(|e| about(CommandError::not_found(chain(&e))))
     }
 

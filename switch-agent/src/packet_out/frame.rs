@@ -19,6 +19,9 @@ const UDP_LEN: usize = 8;
 /// Longest tenant frame that fits an IPv4 packet with the tunnel's headers, bytes.
 const MAX_INNER: usize = 65_535 - IPV4_LEN - UDP_LEN - TUNNEL_OPTION_LEN;
 
+/// Shortest Ethernet frame without FCS, bytes (IEEE 802.3, 3.2.7); shorter packets are padded with zeros, as a device would.
+const MIN_INNER: usize = 60;
+
 /// Why a frame could not be handed to the data path.
 #[derive(Debug, Error)]
 pub enum InjectError {
@@ -80,7 +83,8 @@ impl Tag {
 /// A whole frame: Ethernet, IPv4, UDP, Geneve, the packet.
 fn encapsulate(tag: &Tag, src_mac: [u8; 6], dst_mac: [u8; 6], inner: &[u8]) -> Vec<u8> {
     let (src, dst) = (Recirculation::SOURCE, Recirculation::DESTINATION);
-    let udp_len = UDP_LEN + TUNNEL_OPTION_LEN + inner.len();
+    let padding = MIN_INNER.saturating_sub(inner.len());
+    let udp_len = UDP_LEN + TUNNEL_OPTION_LEN + inner.len() + padding;
     let mut frame = Vec::with_capacity(ETHERNET_LEN + IPV4_LEN + udp_len);
     frame.extend(dst_mac);
     frame.extend(src_mac);
@@ -93,6 +97,7 @@ fn encapsulate(tag: &Tag, src_mac: [u8; 6], dst_mac: [u8; 6], inner: &[u8]) -> V
     frame.extend([0, 0]);
     frame.extend(tag.option());
     frame.extend(inner);
+    frame.resize(frame.len() + padding, 0);
     frame
 }
 
@@ -209,6 +214,11 @@ mod tests {
         assert_eq!(
             u16::from_be_bytes([frame[16], frame[17]]) as usize,
             frame.len() - 14
+        );
+        // A short packet is padded.
+        assert_eq!(
+            encapsulate(&tag, [1; 6], [2; 6], &[0xaa; 14]).len(),
+            frame.len()
         );
         let sum: u32 = frame[14..34]
             .chunks(2)
