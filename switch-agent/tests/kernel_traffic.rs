@@ -124,8 +124,13 @@ fn peer(n: u8, ifindex: u32) -> PeerEntry {
 }
 
 /// Sends `megabytes` from one end host to the other; how long it took.
-fn transfer(from: &Netns, to: &Netns, address: &str, megabytes: usize) -> Duration {
-    let listener = to.inside(|| TcpListener::bind((address, 7000)).unwrap());
+fn transfer(
+    from: &Netns,
+    to: &Netns,
+    (address, tcp_port): (&str, u16),
+    megabytes: usize,
+) -> Duration {
+    let listener = to.inside(|| TcpListener::bind((address, tcp_port)).unwrap());
     thread::scope(|scope| {
         let receiver = scope.spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
@@ -148,7 +153,7 @@ fn transfer(from: &Netns, to: &Netns, address: &str, megabytes: usize) -> Durati
         });
         let mut stream = from.inside(|| {
             TcpStream::connect_timeout(
-                &format!("{address}:7000").parse().unwrap(),
+                &format!("{address}:{tcp_port}").parse().unwrap(),
                 Duration::from_secs(10),
             )
             .unwrap()
@@ -165,17 +170,6 @@ fn transfer(from: &Netns, to: &Netns, address: &str, megabytes: usize) -> Durati
         assert_eq!(receiver.join().unwrap(), megabytes << 20);
         start.elapsed()
     })
-}
-
-/// Frames and bytes that a port received on average.
-fn average_rx(world: &World, slot: u32) -> u64 {
-    let counters = world.port_counters(slot);
-    assert!(counters.rx_packets > 0);
-    counters.rx_bytes / counters.rx_packets
-}
-
-fn gigabits(megabytes: usize, time: Duration) -> f64 {
-    (megabytes << 23) as f64 / time.as_secs_f64() / 1e9
 }
 
 /// Rules: ARP goes everywhere; else to the port number that the last byte of the IPv4 destination says, less 10.
@@ -199,8 +193,32 @@ fn rules(world: &mut World, ports: &[(u32, u8)], first_port: u32) {
             &[output(*slot)],
         );
     }
+    // In between with a VLAN tag, which the kernel keeps in the metadata of large frames: pushed here, over a link into switch 2,
+    // popped there. On each host.
+    let tagged = key(|k| (k.ip_proto, k.l4_dst) = (6, TAGGED.to_be_bytes()));
+    let push = [
+        act(op::PUSH_VLAN, 0x8100, 0, &[]),
+        act(op::SET_VLAN_VID, 5, 0, &[]),
+    ];
+    world.rule(
+        9,
+        key(|k| (k.ip_proto, k.l4_dst) = (0xff, [0xff; 2])),
+        tagged,
+        &[&push[..], &[output(4)]].concat(),
+    );
+    for (slot, n) in ports {
+        let mask = key(|k| (k.vlan_tci, k.ip_dst[3]) = ([0x1f, 0xff], 0xff));
+        let arrives = key(|k| (k.vlan_tci, k.ip_dst[3]) = ([0x10, 5], *n));
+        let pop = act(op::POP_VLAN, 0, 0, &[]);
+        world.rule_with(1, mask, arrives, &[pop, output(*slot)], |r| {
+            r.switch_slot = 2
+        });
+    }
     world.commit();
 }
+
+/// TCP port whose traffic has a tag between two switches.
+const TAGGED: u16 = 7005;
 
 #[test]
 fn tcp_stays_in_large_frames_on_one_host_and_through_the_tunnel() {
@@ -248,6 +266,33 @@ fn tcp_stays_in_large_frames_on_one_host_and_through_the_tunnel() {
                 }
             }
             world.attach(programs::TC_UNDERLAY, "u0");
+            for (slot, switch_slot, link) in [(4, 1, 5), (5, 2, 4)] {
+                world.port(
+                    slot,
+                    PortEntry {
+                        id: 100 + slot,
+                        port_no: slot,
+                        switch_slot,
+                        kind: PORT_LINK,
+                        link,
+                        ..port()
+                    },
+                );
+            }
+            // Switch 2 has its instance on b alone.
+            let relay = SwitchEntry {
+                id: 6,
+                network: 1,
+                state: SWITCH_RELAY,
+                relay_peer: 2,
+                ..Default::default()
+            };
+            let active = SwitchEntry {
+                state: SWITCH_ACTIVE,
+                join_epoch: 1,
+                ..relay
+            };
+            world.switch(2, if n == 1 { relay } else { active });
             rules(&mut world, &[(1, 1), (2, 2), (3, 3)], 1);
             world
         })
@@ -255,23 +300,21 @@ fn tcp_stays_in_large_frames_on_one_host_and_through_the_tunnel() {
     let world_a = place(&a, 1, [Some("p1"), None, None]);
     let mut world_b = place(&b, 2, [None, Some("p2"), Some("p3")]);
 
-    const MEGABYTES: usize = 300;
-    let time = transfer(&h2, &h3, "10.0.0.3", MEGABYTES);
-    println!(
-        "one host: {:.1} Gb/s, frames of {} bytes",
-        gigabits(MEGABYTES, time),
-        average_rx(&world_b, 2)
-    );
-    assert!(average_rx(&world_b, 2) > 10_000);
-
-    let time = transfer(&h1, &h2, "10.0.0.2", MEGABYTES);
-    println!(
-        "two hosts: {:.1} Gb/s, frames of {} bytes",
-        gigabits(MEGABYTES, time),
-        average_rx(&world_a, 1)
-    );
-    assert!(average_rx(&world_a, 1) > 10_000);
-
+    const MEGABYTES: usize = 100;
+    let check = |name: &str, from: &Netns, to: &Netns, n: u8, world: &World, port: u32| {
+        for tcp_port in [7000, TAGGED] {
+            let before = world.port_counters(port);
+            let time = transfer(from, to, (&format!("10.0.0.{n}"), tcp_port), MEGABYTES);
+            let after = world.port_counters(port);
+            let average =
+                (after.rx_bytes - before.rx_bytes) / (after.rx_packets - before.rx_packets);
+            let gigabits = (MEGABYTES << 23) as f64 / time.as_secs_f64() / 1e9;
+            println!("{name}, TCP port {tcp_port}: {gigabits:.1} Gb/s, frames of {average} bytes");
+            assert!(average > 10_000, "{name}: frames were segmented");
+        }
+    };
+    check("one host", &h2, &h3, 3, &world_b, 2);
+    check("two hosts", &h1, &h2, 2, &world_a, 1);
     // No instance on b: from h2 to a, processed there, and back to b for h3. What was in a tunnel goes into one again.
     world_b.switch(
         1,
@@ -283,13 +326,7 @@ fn tcp_stays_in_large_frames_on_one_host_and_through_the_tunnel() {
             ..Default::default()
         },
     );
-    let time = transfer(&h2, &h3, "10.0.0.3", MEGABYTES);
-    println!(
-        "there and back: {:.1} Gb/s, frames of {} bytes",
-        gigabits(MEGABYTES, time),
-        average_rx(&world_a, 2)
-    );
-    assert!(average_rx(&world_a, 2) > 10_000);
+    check("there and back", &h2, &h3, 3, &world_a, 2);
     for world in [&world_a, &world_b] {
         for slot in 0..4 {
             // Table misses are IPv6 neighbour discovery.
