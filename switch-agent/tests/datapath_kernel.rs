@@ -211,6 +211,16 @@ fn maps_of_another_abi_are_not_touched() {
 }
 
 #[test]
+fn a_data_path_has_one_agent() {
+    let dir = PinDir::new();
+    let (first, _) = Datapath::open(dir.path(), &limits()).unwrap();
+    let refused = Datapath::open(dir.path(), &limits()).err().unwrap();
+    assert!(matches!(refused, DatapathError::InUse { .. }), "{refused}");
+    drop(first);
+    Datapath::open(dir.path(), &limits()).unwrap();
+}
+
+#[test]
 fn the_event_ring_is_taken_once() {
     let dir = PinDir::new();
     let (mut dp, _) = Datapath::open(dir.path(), &limits()).unwrap();

@@ -356,22 +356,20 @@ mod tests {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
             run("ip link add left type veth peer name right");
             let (mut dp, _) = Datapath::open(&dir, &Limits::default()).unwrap();
-            let kernel = dp.kernel.as_ref().unwrap();
             let ifindex = nix::net::if_::if_nametoindex("left").unwrap();
             let device = Device::open(ifindex).unwrap();
             let filters = || run("tc filter show dev left ingress");
             for name in [programs::TC_PORT, programs::TC_UNDERLAY] {
                 for _ in 0..2 {
+                    let kernel = dp.kernel.as_ref().unwrap();
                     let mut program = kernel.tc(name).unwrap();
                     kernel.attach_clsact(&device, &mut program).unwrap();
                     drop(program);
                     assert_eq!(filters().matches("direct-action").count(), 1);
                 }
-                let mut detaching = Datapath::open(&dir, &Limits::default()).unwrap().0;
-                detaching.detach(ifindex).unwrap();
+                dp.detach(ifindex).unwrap();
                 assert!(!filters().contains("direct-action"), "{}", filters());
             }
-            dp.detach(ifindex).unwrap();
             std::fs::remove_dir_all(&dir).unwrap();
         })
         .join()

@@ -81,7 +81,7 @@ impl Datapath {
     /// pinned there (with the limits that it was made with).
     ///
     /// # Errors
-    /// [`DatapathError::Unsupported`] for pinned maps of another ABI version, [`DatapathError::Kernel`] without the rights
+    /// [`DatapathError::InUse`] while another process has this data path open, [`DatapathError::Unsupported`] for pinned maps of another ABI version, [`DatapathError::Kernel`] without the rights
     /// (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN to mount) or on a kernel that refuses the programs.
     pub fn open(pin_dir: &Path, limits: &Limits) -> Result<(Datapath, Adopted)> {
         let pins = Pins::prepare(pin_dir)?;

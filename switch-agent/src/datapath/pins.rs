@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Array, HashMap as KernelHash, Map, MapData};
 use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader, Pod};
+use nix::fcntl::{Flock, FlockArg};
 use switch_abi::{ABI_VERSION, Meta, maps, programs};
 
 use super::mapped::MappedArray;
@@ -55,6 +56,8 @@ pub(crate) const PROGRAMS: [&str; 4] = [
 /// Where everything is pinned.
 pub(crate) struct Pins {
     dir: PathBuf,
+    /// Held as long as this is: the maps have one writer.
+    _lock: Flock<fs::File>,
 }
 
 impl Pins {
@@ -73,8 +76,18 @@ impl Pins {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(dir.join(LINKS)).map_err(failed)?;
+        let lock = fs::File::open(dir).map_err(failed)?;
+        let lock =
+            Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
+                nix::errno::Errno::EWOULDBLOCK => DatapathError::in_use(
+                    format!("the data path in {}", dir.display()),
+                    "another agent that is running",
+                ),
+                e => failed(e.into()),
+            })?;
         Ok(Self {
             dir: dir.to_owned(),
+            _lock: lock,
         })
     }
 
