@@ -6,7 +6,7 @@ use switch_abi::FlowKey;
 
 /// Rules that a packet may match on its way through tables and switches of this host.
 pub const MAX_STEPS: u32 = 256;
-/// Room for outer headers (62), Geneve and option (28), and the inner Ethernet header with a tag (18).
+/// Room for outer headers (62), Geneve and option (28), and the inner Ethernet header with two tags (22).
 pub const PREFIX_MAX: usize = 112;
 
 /// [`State::tag`]: no VLAN tag.

@@ -4,7 +4,7 @@ use crate::{
     packet::{Packet, opaque},
     parse::{ETH_IPV4, ETH_IPV6, ETH_QINQ, ETH_VLAN},
     state::{State, TAG_INLINE, TAG_METADATA, TAG_NONE},
-    tunnel::STRIP_IPV4,
+    tunnel::{STRIP_IPV4, STRIP_IPV6},
 };
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC},
@@ -75,6 +75,22 @@ impl Tc {
             && self.protocol() == ETH_IPV4
     }
 
+    /// Appends the second tag and what follows it, which is among the bytes, to the inner Ethernet header in the prefix.
+    #[inline(always)]
+    fn second_tag_to_prefix(self, state: &mut State, outer: u32) -> bool {
+        let Some(tag) = self.read::<4>(14) else {
+            return false;
+        };
+        if outer == STRIP_IPV4 {
+            const AT: usize = STRIP_IPV4 as usize + 18;
+            state.prefix[AT..AT + 4].copy_from_slice(&tag);
+        } else {
+            const AT: usize = STRIP_IPV6 as usize + 18;
+            state.prefix[AT..AT + 4].copy_from_slice(&tag);
+        }
+        true
+    }
+
     #[inline(always)]
     fn store_prefix(self, state: &mut State, length: u32) -> bool {
         // One check at a time: merged into one by the optimizer, the verifier could not follow.
@@ -88,6 +104,11 @@ impl Tc {
         // SAFETY: `length` is within the prefix, as just checked.
         unsafe { bpf_skb_store_bytes(self.0, 0, state.prefix.as_mut_ptr().cast(), length, 0) == 0 }
     }
+}
+
+#[inline(always)]
+fn is_tag(eth_type: u16) -> bool {
+    eth_type == ETH_VLAN || eth_type == ETH_QINQ
 }
 
 impl Packet for Tc {
@@ -239,12 +260,22 @@ impl Packet for Tc {
     fn encapsulate(self, state: &mut State, outer: u32) -> bool {
         let mut grow = outer;
         if self.has_metadata_tag() {
-            let protocol = self.protocol();
-            // Removing it would pull the next one out of the bytes.
-            if protocol == ETH_VLAN || protocol == ETH_QINQ || !self.vlan_pop() {
+            // Removing it pulls the next one, if any, out of the bytes into the metadata.
+            let second = is_tag(self.protocol());
+            if second && !self.second_tag_to_prefix(state, outer) {
+                return false;
+            }
+            if !self.vlan_pop() {
                 return false;
             }
             grow += 4;
+            if second {
+                // A third one is too much.
+                if is_tag(self.protocol()) || !self.vlan_pop() {
+                    return false;
+                }
+                grow += 4;
+            }
         }
         let protocol = self.protocol();
         if protocol != ETH_IPV4 && protocol != ETH_IPV6 && !self.pretend_ip() {
@@ -273,7 +304,7 @@ impl Packet for Tc {
         let (mut tpid, mut tci) = (0, 0);
         let mut shrink = outer;
         let mut inner = u16::from_be_bytes([ethernet[12], ethernet[13]]);
-        if inner == ETH_VLAN || inner == ETH_QINQ {
+        if is_tag(inner) {
             if let Some([c0, c1, t0, t1]) = self.read::<4>(outer + 14) {
                 (tpid, tci) = (inner, u16::from_be_bytes([c0, c1]));
                 shrink += 4;

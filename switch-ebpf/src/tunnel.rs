@@ -16,7 +16,7 @@ use switch_abi::{
 pub const STRIP_IPV4: u32 = (OUTER_IPV4_LEN + TUNNEL_OPTION_LEN) as u32;
 /// What is in front of the tenant's frame, over IPv6.
 pub const STRIP_IPV6: u32 = (OUTER_IPV6_LEN + TUNNEL_OPTION_LEN) as u32;
-const _: () = assert!(STRIP_IPV6 as usize + 18 <= crate::state::PREFIX_MAX);
+const _: () = assert!(STRIP_IPV6 as usize + 22 <= crate::state::PREFIX_MAX);
 /// `geneve_flags`: there is a critical option.
 const GENEVE_CRITICAL: u8 = 0x40;
 const GENEVE_CONTROL: u8 = 0x80;

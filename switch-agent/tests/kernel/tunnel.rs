@@ -602,3 +602,63 @@ fn this_hosts_own_address_counts_only_on_the_recirculation_device() {
         w.receive(mode, &frame).expect(Verdict::Redirect, &["tx 4"]);
     }
 }
+
+#[test]
+fn two_tags_end_up_inside_the_tunnel_and_come_out_again() {
+    let mut w = world();
+    let tap = Tap::new("tags");
+    w.peer(3, template(&outer_ipv6(0), tap.ifindex));
+    let tag = [
+        act(op::PUSH_VLAN, 0x88a8, 0, &[]),
+        act(op::SET_VLAN_VID, 77, 0, &[]),
+    ];
+    let arp_only = key(|k| k.eth_type = [0xff; 2]);
+    w.rule(
+        2,
+        arp_only,
+        key(|k| k.eth_type = [8, 6]),
+        &[&tag[..], &[output(3), output(2)]].concat(),
+    );
+    w.rule(1, any(), any(), &[&tag[..], &[output(2)]].concat());
+    w.commit();
+    let frame = tagged(&udp4(b"double"), 0x8100, 0x2005);
+    let double = tagged(&frame, 0x88a8, 0x204d);
+    let outer = outer_ipv4(HERE, THERE, (56 + double.len()) as u16);
+    for mode in BOTH {
+        let outcome = w.run(mode, &frame);
+        outcome.expect(Verdict::Redirect, &["rx 1", "rule 2"]);
+        assert_encapsulated(&outcome.frame, &outer, TUNNEL_DELIVER, 8, 102, 10, &double);
+        // Delivered: XDP shows the tags, TC has the outer one in the metadata.
+        let outcome = w.receive(mode, &arriving(&double, TUNNEL_DELIVER, 8, 104, 10));
+        outcome.expect(Verdict::Redirect, &["tx 4"]);
+        assert_eq!(
+            outcome.frame,
+            if mode == Mode::Xdp {
+                &double[..]
+            } else {
+                &frame[..]
+            }
+        );
+        assert_eq!(outcome.moved["tx 4 bytes"], double.len() as u64);
+        // Forwarded to where the port is now.
+        let outcome = w.receive(mode, &arriving(&double, TUNNEL_DELIVER, 8, 102, 10));
+        assert_encapsulated(&outcome.frame, &outer, TUNNEL_DELIVER, 7, 102, 10, &double);
+    }
+    // A copy, then the packet itself.
+    let frame = tagged(&arp(), 0x8100, 0x2005);
+    let double = tagged(&frame, 0x88a8, 0x204d);
+    let outcome = w.run(Mode::Tc, &frame);
+    outcome.expect(Verdict::Redirect, &["rx 1", "rule 1"]);
+    let outer = outer_ipv4(HERE, THERE, (56 + double.len()) as u16);
+    assert_encapsulated(&outcome.frame, &outer, TUNNEL_DELIVER, 8, 102, 10, &double);
+    let outer = outer_ipv6((36 + double.len()) as u16);
+    assert_encapsulated(
+        &tap.frames(1)[0],
+        &outer,
+        TUNNEL_DELIVER,
+        8,
+        103,
+        10,
+        &double,
+    );
+}
