@@ -54,12 +54,26 @@ impl Traffic {
     pub fn finish(self) -> io::Result<(Vec<Finished>, NamedSeries)> {
         self.udp.iter().for_each(|(_, f)| f.stop());
         self.tcp.iter().for_each(TcpFlow::stop);
-        let mut reports = Vec::new();
-        let mut all = Vec::new();
-        let udp = self.udp.into_iter().map(|(n, f)| (n, f.finish()));
-        let tcp = self.tcp.into_iter().map(|f| (0, f.finish()));
-        for (switches, finished) in udp.chain(tcp) {
-            let (report, series) = finished?;
+        // All at once: each may have to wait for what is lost.
+        let finished: Vec<_> = std::thread::scope(|scope| {
+            let udp = self
+                .udp
+                .into_iter()
+                .map(|(n, f)| (n, scope.spawn(|| f.finish())));
+            let udp: Vec<_> = udp.collect();
+            let tcp = self
+                .tcp
+                .into_iter()
+                .map(|f| (0, scope.spawn(|| f.finish())));
+            let all: Vec<_> = udp.into_iter().chain(tcp.collect::<Vec<_>>()).collect();
+            all.into_iter()
+                .map(|(n, thread)| (n, thread.join()))
+                .collect()
+        });
+        let (mut reports, mut all) = (Vec::new(), Vec::new());
+        for (switches, result) in finished {
+            let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let (report, series) = result?;
             all.push((report.name.clone(), series));
             reports.push(Finished { report, switches });
         }

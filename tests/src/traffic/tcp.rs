@@ -17,7 +17,7 @@ pub const RECORD: usize = 1024;
 /// How often a sender wakes.
 const TICK: Duration = Duration::from_millis(5);
 /// How long a sender that was told to stop, and then the receiver, may take to get the rest through.
-const FINISH: Duration = Duration::from_secs(8);
+const FINISH: Duration = Duration::from_secs(4);
 
 /// One stream.
 #[derive(Clone, Debug)]
