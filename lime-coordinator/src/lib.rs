@@ -152,7 +152,10 @@ pub async fn run_with(
         result = tokio::time::timeout(GRACE, serve).await.ok();
     }
     shared.tasks.close();
-    if tokio::time::timeout(GRACE, shared.tasks.wait()).await.is_err() {
+    if tokio::time::timeout(GRACE, shared.tasks.wait())
+        .await
+        .is_err()
+    {
         info!("some tasks did not end within {} s", GRACE.as_secs());
     }
     shared.store.close();

@@ -42,7 +42,9 @@ pub struct Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -81,7 +83,10 @@ impl Shared {
 
     /// The store has failed.
     pub fn fail(&self, error: &crate::store::StoreError) {
-        error!(error = error as &dyn std::error::Error, "the store failed: stopping");
+        error!(
+            error = error as &dyn std::error::Error,
+            "the store failed: stopping"
+        );
         self.shutdown.cancel();
     }
 
@@ -109,13 +114,19 @@ impl Shared {
 
     /// Adds a network.
     pub fn add_network(&self, handle: Handle) {
-        let mut networks = self.networks.write().unwrap_or_else(PoisonError::into_inner);
+        let mut networks = self
+            .networks
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         networks.insert(handle.name.to_string(), handle);
     }
 
     /// Removes a network.
     pub fn remove_network(&self, name: &str) {
-        let mut networks = self.networks.write().unwrap_or_else(PoisonError::into_inner);
+        let mut networks = self
+            .networks
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         networks.remove(name);
     }
 }

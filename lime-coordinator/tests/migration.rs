@@ -21,7 +21,8 @@ struct Lab {
 impl Lab {
     /// Two linked switches with a port each, all on host a.
     async fn new() -> Self {
-        let coordinator = Coordinator::start_with(|c| c.step_timeout = Duration::from_secs(2)).await;
+        let coordinator =
+            Coordinator::start_with(|c| c.step_timeout = Duration::from_secs(2)).await;
         let a = FakeAgent::start(&coordinator.url(), "a").await;
         let b = FakeAgent::start(&coordinator.url(), "b").await;
         let mut client = coordinator.client().await;
@@ -56,7 +57,12 @@ impl Lab {
 
     async fn begin(&self) -> u64 {
         let mut client = self.client().await;
-        client.start_migration(request()).await.unwrap().into_inner().id
+        client
+            .start_migration(request())
+            .await
+            .unwrap()
+            .into_inner()
+            .id
     }
 
     /// Waits until the migration has ended.
@@ -81,7 +87,11 @@ impl Lab {
         for port in devices {
             assert_eq!(port.host, here.name);
             let n = here.network(1).unwrap();
-            assert!(n.running.contains(&port.id), "port {} does not run", port.id);
+            assert!(
+                n.running.contains(&port.id),
+                "port {} does not run",
+                port.id
+            );
             assert!(n.config.ports.iter().any(|p| p.port_id == port.id
                 && matches!(p.place, Some(v1::port_state::Place::Local(_)))));
         }
@@ -161,7 +171,10 @@ async fn what_cannot_be_is_refused_before_anything_changes() {
     };
     assert_eq!(refused(|r| r.network = "x".into()).await.0, Code::NotFound);
     assert_eq!(refused(|r| r.to = "x".into()).await.0, Code::NotFound);
-    assert_eq!(refused(|r| r.to = "a".into()).await.0, Code::InvalidArgument);
+    assert_eq!(
+        refused(|r| r.to = "a".into()).await.0,
+        Code::InvalidArgument
+    );
     assert_eq!(
         refused(|r| r.from = "b".into()).await.0,
         Code::InvalidArgument
@@ -170,7 +183,12 @@ async fn what_cannot_be_is_refused_before_anything_changes() {
         refused(|r| r.switches = vec!["x".into()]).await.0,
         Code::NotFound
     );
-    lab.b.tables.lock().unwrap().devices_missing.insert("vm-2".into());
+    lab.b
+        .tables
+        .lock()
+        .unwrap()
+        .devices_missing
+        .insert("vm-2".into());
     let (code, text) = refused(|_| {}).await;
     assert_eq!(code, Code::NotFound);
     assert!(text.contains("host b") && text.contains("vm-2"), "{text}");
@@ -201,7 +219,11 @@ async fn a_failing_step_is_rolled_back() {
         let mut client = lab.client().await;
         let asked = v1::GetMigrationRequest { id };
         let ended = client.get_migration(asked).await.unwrap().into_inner();
-        assert!(ended.error.contains("told to fail"), "{kind}: {}", ended.error);
+        assert!(
+            ended.error.contains("told to fail"),
+            "{kind}: {}",
+            ended.error
+        );
     }
 }
 

@@ -82,7 +82,10 @@ async fn register(
     }
     let known = {
         let hosts = shared.hosts.lock();
-        hosts.values().find(|h| h.record.name == hello.host).cloned()
+        hosts
+            .values()
+            .find(|h| h.record.name == hello.host)
+            .cloned()
     };
     if let Some(old) = known.as_ref().and_then(|h| h.session.as_ref()) {
         if old.incarnation != hello.incarnation && !old.cancel.is_cancelled() {
@@ -189,7 +192,10 @@ async fn read(
     }
     session.close();
     if let Some(host) = shared.hosts.lock().get_mut(&session.host)
-        && host.session.as_ref().is_some_and(|s| s.number == session.number)
+        && host
+            .session
+            .as_ref()
+            .is_some_and(|s| s.number == session.number)
     {
         host.session = None;
     }

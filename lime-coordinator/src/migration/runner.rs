@@ -107,7 +107,13 @@ async fn after_failure(
             _ if was_back && !r.error.is_empty() => {}
             _ => r.error = status.message().to_owned(),
         }
-        warn!(migration = r.id, ?next, "{}: {}", describe(action), status.message());
+        warn!(
+            migration = r.id,
+            ?next,
+            "{}: {}",
+            describe(action),
+            status.message()
+        );
     })
     .await?;
     if next == AfterFailure::Retry {

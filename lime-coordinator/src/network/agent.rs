@@ -98,7 +98,10 @@ impl State {
         warn!(network = %self.model.name, host = %session.name, %at, "host has lost its state: sending snapshots");
         self.counters_lost(host);
         let id = session.next_id();
-        session.expect(id, Waiting::Nobody("configuring a host that lost its state"));
+        session.expect(
+            id,
+            Waiting::Nobody("configuring a host that lost its state"),
+        );
         session.send(Message::Configure(self.configure(host, id, true)));
         let with_rules: Vec<_> = self
             .model
@@ -112,7 +115,10 @@ impl State {
             answers.push(self.send_snapshot(&session, Some(switch), at).0);
         }
         let id = session.next_id();
-        session.expect(id, Waiting::Nobody("configuring a host that lost its state"));
+        session.expect(
+            id,
+            Waiting::Nobody("configuring a host that lost its state"),
+        );
         let mut configure = self.configure(host, id, false);
         configure.min_clock = self.seq.activated().0;
         session.send(Message::Configure(configure));
@@ -217,7 +223,12 @@ impl State {
     }
 
     /// The host's desired state, as a message.
-    pub(super) fn configure(&self, host: HostId, request_id: u64, learn_again: bool) -> v1::Configure {
+    pub(super) fn configure(
+        &self,
+        host: HostId,
+        request_id: u64,
+        learn_again: bool,
+    ) -> v1::Configure {
         let config = desired(&self.model, host, self.seq.last(), learn_again);
         let address = |h| {
             let hosts = self.shared.hosts.lock();

@@ -69,7 +69,10 @@ impl State {
             }
             Output::Release(event) => self.publish(&event),
             Output::ReleaseHeld { host, id } => {
-                self.send(host, Message::ReleaseHeld(v1::ReleaseHeld { held_ids: vec![id] }));
+                self.send(
+                    host,
+                    Message::ReleaseHeld(v1::ReleaseHeld { held_ids: vec![id] }),
+                );
             }
             Output::SendPacketOut { id, min_clock } => self.send_packet_out(id, min_clock),
             Output::LearnerFailed(host, reason) => {

@@ -120,9 +120,7 @@ impl State {
                 }
                 sent.is_ok()
             }
-            Sink::Controller(connection) => {
-                connection.send(0, Reply::Event(event.clone()))
-            }
+            Sink::Controller(connection) => connection.send(0, Reply::Event(event.clone())),
         });
     }
 

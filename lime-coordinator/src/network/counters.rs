@@ -112,7 +112,10 @@ impl State {
         let tx = read(Counted::PortTx(port));
         let drops = read(Counted::PortDrops(port));
         let mut reasons: HashMap<String, u64> = HashMap::new();
-        for (_, by_reason) in self.reasons.range((port, HostId(0))..=(port, HostId(u32::MAX))) {
+        for (_, by_reason) in self
+            .reasons
+            .range((port, HostId(0))..=(port, HostId(u32::MAX)))
+        {
             for (reason, n) in by_reason {
                 *reasons.entry(reason.clone()).or_default() += n;
             }

@@ -136,7 +136,10 @@ impl Handle {
         let (reply, done) = oneshot::channel();
         self.call(move |state| {
             let ticket = f(state);
-            state.on_completion(ticket, Box::new(move |s, r| drop(reply.send(r.map_err(|e| s.stage_status(&e))))));
+            state.on_completion(
+                ticket,
+                Box::new(move |s, r| drop(reply.send(r.map_err(|e| s.stage_status(&e))))),
+            );
         })
         .await?;
         let gone = |_| Status::unavailable(format!("network {} is closing", self.name));

@@ -58,7 +58,9 @@ pub struct State {
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").field("model", &self.model).finish_non_exhaustive()
+        f.debug_struct("State")
+            .field("model", &self.model)
+            .finish_non_exhaustive()
     }
 }
 

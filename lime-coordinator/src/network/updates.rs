@@ -84,9 +84,7 @@ impl State {
         let kind = self
             .rules
             .apply(id, mods, || ids.rule(), MAX_RULES)
-            .map_err(|e| {
-                Status::resource_exhausted(format!("switch {network}/{switch}: {e}"))
-            })?;
+            .map_err(|e| Status::resource_exhausted(format!("switch {network}/{switch}: {e}")))?;
         let EntryKind::Update { add, remove, .. } = &kind else {
             return Err(Status::internal("an update that is none"));
         };

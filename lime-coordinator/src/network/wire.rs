@@ -1,8 +1,8 @@
 //! Domain types to messages for agents, in parts that pass a stream's limits.
 
 use lime_core::log::{Entry, EntryKind};
-use lime_core::model::{PortPlace, RuleBook, Switch, expand};
 use lime_core::model::{HostConfig, PortConfig};
+use lime_core::model::{PortPlace, RuleBook, Switch, expand};
 use lime_core::{Epoch, HostId, NetworkId};
 use lime_proto::v1;
 use tracing::error;
@@ -110,10 +110,7 @@ pub(super) fn snapshot(
 }
 
 /// The parts of Configure that come from the model.
-pub(super) fn configure(
-    config: HostConfig,
-    address: impl Fn(HostId) -> String,
-) -> v1::Configure {
+pub(super) fn configure(config: HostConfig, address: impl Fn(HostId) -> String) -> v1::Configure {
     let members = config.members.into_iter().map(|host| v1::Member {
         host_id: host.0,
         underlay_address: address(host),

@@ -49,9 +49,10 @@ impl Operation {
         if let Some(e) = &done.error {
             return Err(agent_error(&name, e));
         }
-        self.within(self.network.complete(move |s| {
-            s.seq.submit(EntryKind::Join { switch: None, host })
-        }))
+        self.within(
+            self.network
+                .complete(move |s| s.seq.submit(EntryKind::Join { switch: None, host })),
+        )
         .await?;
         self.configure_all().await
     }
@@ -82,7 +83,11 @@ impl Operation {
         port: &str,
     ) -> Result<(), Status> {
         let hosts = self.shared.hosts.lock();
-        for record in members.into_iter().filter_map(|h| hosts.get(&h)).map(|h| &h.record) {
+        for record in members
+            .into_iter()
+            .filter_map(|h| hosts.get(&h))
+            .map(|h| &h.record)
+        {
             let needed = mtu + tunnel_overhead(record.underlay_address.contains(':'));
             if record.underlay_mtu != 0 && record.underlay_mtu < needed {
                 return Err(Status::failed_precondition(format!(
@@ -112,9 +117,10 @@ impl Operation {
         self.configure_all().await?;
         // Nobody sends to it any more; what is under way arrives, and is forwarded with its tag (rule 6).
         self.pause(self.shared.config.drain).await;
-        self.within(self.network.complete(move |s| {
-            s.seq.submit(EntryKind::Retire { switch: None, host })
-        }))
+        self.within(
+            self.network
+                .complete(move |s| s.seq.submit(EntryKind::Retire { switch: None, host })),
+        )
         .await?;
         let counters = self.read_counters(host, None, false).await?;
         self.drop_member(host, Some(counters)).await

@@ -6,8 +6,8 @@ use lime_core::log::Ticket;
 use lime_core::model::{Device, Moving, Place, Port};
 use lime_core::{Epoch, PortId};
 use lime_proto::v1;
-use tonic::Status;
 use tokio::time::Instant;
+use tonic::Status;
 use v1::coordinator_message::Message;
 
 use super::Operation;
@@ -158,7 +158,9 @@ impl Operation {
         };
         self.within(async {
             let gone = |_| Status::unavailable("the network is closing");
-            done.await.map_err(gone)?.map_err(|e| Status::internal(e.to_string()))
+            done.await
+                .map_err(gone)?
+                .map_err(|e| Status::internal(e.to_string()))
         })
         .await?;
         Ok(frozen)
@@ -183,7 +185,10 @@ impl Operation {
     async fn resume_port(&self, at: &Device, port: PortId, clock: Epoch) -> Result<(), Status> {
         // Rule 16: the clock is read after the pause and raised before the resume.
         self.request(at.host, move |state, request_id| {
-            debug_assert!(clock.le(state.seq.activated()) || state.model.consistency == lime_core::Consistency::None);
+            debug_assert!(
+                clock.le(state.seq.activated())
+                    || state.model.consistency == lime_core::Consistency::None
+            );
             Message::ResumePort(v1::ResumePort {
                 request_id,
                 network: state.model.id.0,

@@ -36,7 +36,11 @@ pub struct NewPort {
 /// Checks the name of a device.
 pub fn check_device_name(name: &str) -> Result<(), Status> {
     let bad = |c: char| c == '/' || c.is_whitespace() || c.is_control();
-    if name.is_empty() || name.len() > DEVICE_MAX || name.contains(bad) || name == "." || name == ".."
+    if name.is_empty()
+        || name.len() > DEVICE_MAX
+        || name.contains(bad)
+        || name == "."
+        || name == ".."
     {
         return Err(Status::invalid_argument(format!(
             "device {name:?}: a device name has 1 to {DEVICE_MAX} bytes, and no '/' or white space"
@@ -106,7 +110,13 @@ impl Operation {
     pub async fn delete_port(&self, id: PortId) -> Result<(), Status> {
         let host = self
             .network
-            .call(move |s| s.model.ports.get(&id).and_then(Port::device).map(|d| d.host))
+            .call(move |s| {
+                s.model
+                    .ports
+                    .get(&id)
+                    .and_then(Port::device)
+                    .map(|d| d.host)
+            })
             .await?;
         self.drop_ports(vec![id]).await?;
         self.configure_all().await?;
@@ -142,7 +152,12 @@ impl Operation {
     }
 
     /// Whether the host says that this device would do as a port.
-    pub async fn check_device(&self, device: &Device, mtu: u32, tunnels: bool) -> Result<(), Status> {
+    pub async fn check_device(
+        &self,
+        device: &Device,
+        mtu: u32,
+        tunnels: bool,
+    ) -> Result<(), Status> {
         let wanted = device.clone();
         self.request(device.host, move |_, request_id| {
             Message::CheckDevice(v1::CheckDevice {
@@ -211,4 +226,3 @@ pub fn free_number(
         Some(no) => Ok(no),
     }
 }
-

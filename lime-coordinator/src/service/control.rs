@@ -99,10 +99,7 @@ impl Channel {
     }
 
     /// Rule 19: a controller gets in when recovery has ended.
-    async fn open(
-        &self,
-        incoming: &mut Streaming<v1::ControlRequest>,
-    ) -> Option<(u64, Handle)> {
+    async fn open(&self, incoming: &mut Streaming<v1::ControlRequest>) -> Option<(u64, Handle)> {
         let first = incoming.message().await.ok()??;
         let Some(Asked::Open(open)) = first.request else {
             let status = Status::invalid_argument("the first request must open a network");

@@ -63,7 +63,8 @@ pub(super) fn until_overflow<T: Send + 'static>(
             match next {
                 Some(item) => Some((Ok(item), Some(receiver))),
                 None if overflow.load(Ordering::Relaxed) => {
-                    let why = "events came faster than they were read: some are lost, connect again";
+                    let why =
+                        "events came faster than they were read: some are lost, connect again";
                     Some((Err(Status::resource_exhausted(why)), None))
                 }
                 None => None,

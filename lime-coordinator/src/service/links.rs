@@ -103,7 +103,8 @@ impl LimeService {
                 .call(|s| {
                     let ports = s.model.ports.values();
                     // Each link once, from its older end.
-                    let first = ports.filter(|p| matches!(p.place, Place::Link(peer) if p.id < peer));
+                    let first =
+                        ports.filter(|p| matches!(p.place, Place::Link(peer) if p.id < peer));
                     first
                         .filter_map(|p| link_reply(&s.model, p))
                         .collect::<Vec<_>>()

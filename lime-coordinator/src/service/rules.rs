@@ -63,7 +63,9 @@ pub(super) async fn rules_of(
     request: &v1::ListRulesRequest,
 ) -> Result<Vec<v1::RuleStats>, Status> {
     let (name, stats) = (request.switch.clone(), request.stats);
-    let switch = network.call(move |s| s.switch(&name).map(|s| s.id)).await??;
+    let switch = network
+        .call(move |s| s.switch(&name).map(|s| s.id))
+        .await??;
     if stats {
         gather(shared, network, Some(switch), true).await?;
     }
@@ -97,12 +99,14 @@ pub(super) async fn ports_of(
                 }
             }
             let network = s.model.name.clone();
-            let stats = wanted.into_iter().map(|(switch, port_no, id)| v1::PortStatsOf {
-                network: network.clone(),
-                switch,
-                port_no,
-                counters: Some(s.port_counters(id)),
-            });
+            let stats = wanted
+                .into_iter()
+                .map(|(switch, port_no, id)| v1::PortStatsOf {
+                    network: network.clone(),
+                    switch,
+                    port_no,
+                    counters: Some(s.port_counters(id)),
+                });
             stats.collect()
         })
         .await
@@ -119,7 +123,9 @@ impl LimeService {
         let updated = network
             .call(move |s| {
                 let updated = s.update(&request.switch, mods)?;
-                let waiter = move |s: &mut State, r: Result<_, _>| drop(reply.send(r.map_err(|e| s.stage_status(&e))));
+                let waiter = move |s: &mut State, r: Result<_, _>| {
+                    drop(reply.send(r.map_err(|e| s.stage_status(&e))))
+                };
                 s.on_completion(updated.ticket, Box::new(waiter));
                 Ok::<_, Status>(updated)
             })
@@ -174,7 +180,10 @@ impl LimeService {
                 let network = n.name.clone();
                 let switch = n.switches.values_mut().find(|s| s.name == request.switch);
                 let switch = switch.ok_or_else(|| {
-                    Status::not_found(format!("switch {network}/{} does not exist", request.switch))
+                    Status::not_found(format!(
+                        "switch {network}/{} does not exist",
+                        request.switch
+                    ))
                 })?;
                 if switch.groups.contains_key(&group.id) {
                     return Err(Status::already_exists(format!(

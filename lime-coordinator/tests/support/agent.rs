@@ -163,7 +163,12 @@ impl FakeAgent {
 
     pub fn check(&self) {
         let tables = self.tables.lock().unwrap();
-        assert!(tables.violations.is_empty(), "{}: {:?}", self.name, tables.violations);
+        assert!(
+            tables.violations.is_empty(),
+            "{}: {:?}",
+            self.name,
+            tables.violations
+        );
     }
 
     /// Lets the acknowledgements go that were held.
@@ -251,19 +256,22 @@ impl Runner {
 
     fn hello(&self) -> v1::Hello {
         let tables = self.tables.lock().unwrap();
-        let networks = tables.networks.iter().map(|(&network, n)| v1::AdoptedNetwork {
-            network,
-            generation: n.config.generation,
-            clock: n.clock,
-            staged: n.staged,
-            switches: n
-                .config
-                .switches
-                .iter()
-                .filter(|s| s.instance)
-                .map(|s| s.switch_id)
-                .collect(),
-        });
+        let networks = tables
+            .networks
+            .iter()
+            .map(|(&network, n)| v1::AdoptedNetwork {
+                network,
+                generation: n.config.generation,
+                clock: n.clock,
+                staged: n.staged,
+                switches: n
+                    .config
+                    .switches
+                    .iter()
+                    .filter(|s| s.instance)
+                    .map(|s| s.switch_id)
+                    .collect(),
+            });
         v1::Hello {
             host: self.name.clone(),
             incarnation: self.incarnation,
@@ -513,11 +521,13 @@ impl Tables {
         let Some(n) = self.networks.get_mut(&network) else {
             return Vec::new();
         };
-        let staged = |epoch| Up::Staged(v1::Staged {
-            network,
-            epoch,
-            error: None,
-        });
+        let staged = |epoch| {
+            Up::Staged(v1::Staged {
+                network,
+                epoch,
+                error: None,
+            })
+        };
         if s.replace {
             for rules in n.rules.values_mut() {
                 rules.retain(|_, r| r.from != s.epoch);
@@ -533,7 +543,11 @@ impl Tables {
             return vec![staged(s.epoch)];
         }
         if s.epoch <= n.staged {
-            return if s.more { Vec::new() } else { vec![staged(n.staged)] };
+            return if s.more {
+                Vec::new()
+            } else {
+                vec![staged(n.staged)]
+            };
         }
         if s.epoch != n.staged + 1 {
             let text = format!("stage {} after {}", s.epoch, n.staged);
@@ -553,9 +567,16 @@ impl Tables {
         }
         let mut unknown = None;
         if s.switch_id != 0 {
-            let instance = n.config.switches.iter().any(|c| c.switch_id == s.switch_id && c.instance);
+            let instance = n
+                .config
+                .switches
+                .iter()
+                .any(|c| c.switch_id == s.switch_id && c.instance);
             if !instance {
-                unknown = Some(format!("rules of switch {} without an instance", s.switch_id));
+                unknown = Some(format!(
+                    "rules of switch {} without an instance",
+                    s.switch_id
+                ));
             }
             let rules = n.rules.entry(s.switch_id).or_default();
             for add in s.add {

@@ -200,7 +200,12 @@ pub async fn switch(client: &mut LimeClient<Channel>, network: &str, name: &str,
         .unwrap();
 }
 
-pub fn port_request(network: &str, switch: &str, host: &str, device: &str) -> v1::CreatePortRequest {
+pub fn port_request(
+    network: &str,
+    switch: &str,
+    host: &str,
+    device: &str,
+) -> v1::CreatePortRequest {
     v1::CreatePortRequest {
         network: network.into(),
         switch: switch.into(),

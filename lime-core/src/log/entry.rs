@@ -176,6 +176,16 @@ pub enum ProtocolError {
         /// What is true.
         sent: Epoch,
     },
+    /// Could not stage an entry that changes no rules, or one that has taken effect.
+    #[error("host {host} refuses epoch {epoch}: {reason}")]
+    CannotRefuse {
+        /// Who.
+        host: HostId,
+        /// What.
+        epoch: Epoch,
+        /// Why.
+        reason: String,
+    },
     /// Acknowledged what was never activated.
     #[error("host {host} acknowledges epoch {epoch}, and none above {activated} was activated")]
     AcknowledgedUnsent {

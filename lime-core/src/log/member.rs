@@ -15,6 +15,10 @@ pub struct Member {
     pub acknowledged: Epoch,
     /// The entry that made it a member; `None`: a learner, for which nobody waits (rule 15).
     pub since: Option<Epoch>,
+    /// Stages sent on the present stream that it has not answered; each is answered once, in order.
+    pub(super) unanswered: u32,
+    /// Answers that are of before a replacement, and say nothing any more.
+    pub(super) stale: u32,
 }
 
 impl Member {
@@ -25,7 +29,19 @@ impl Member {
             sent: at,
             acknowledged: Epoch::ZERO,
             since: None,
+            unanswered: 0,
+            stale: 0,
         }
+    }
+
+    /// One more answer to a Stage has come. Whether it says anything about what is staged now.
+    pub(super) fn answered(&mut self) -> bool {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        if self.stale == 0 {
+            return true;
+        }
+        self.stale -= 1;
+        false
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -298,6 +298,8 @@ impl<E> Sequencer<E> {
         }
         member.connected = true;
         if staged.next().lt(oldest) || (staged == Epoch::ZERO && oldest != Epoch(1)) {
+            member.unanswered = 0;
+            member.stale = 0;
             member.staged = staged;
             member.sent = logged;
             return Ok(Resume::FromSnapshot(logged));
@@ -305,18 +307,17 @@ impl<E> Sequencer<E> {
         debug_assert!(clock.le(staged), "a clock is never above what is staged");
         member.staged = staged;
         member.sent = staged;
-        for entry in &self.entries {
-            // What was voided meanwhile may be staged there as it was.
-            let void = matches!(entry.kind, EntryKind::Void);
-            if void && entry.epoch.le(staged) && activated.lt(entry.epoch) {
-                self.out.push(Output::Stage {
-                    host,
-                    entry: Arc::clone(entry),
-                    replace: true,
-                });
-            }
-        }
+        member.unanswered = 0;
+        member.stale = 0;
+        // What was voided meanwhile may be staged there as it was.
+        let void = |e: &&Arc<Entry>| {
+            matches!(e.kind, EntryKind::Void) && e.epoch.le(staged) && activated.lt(e.epoch)
+        };
+        let voided = self.entries.iter().find(void).map(|e| e.epoch);
         let behind = member.is_full() && (clock.lt(activated) || member.acknowledged.lt(activated));
+        if let Some(from) = voided {
+            self.replace_from(host, from);
+        }
         self.send_stages(host);
         if behind && activated != Epoch::ZERO {
             self.out.push(Output::Activate {
@@ -365,7 +366,9 @@ impl<E> Sequencer<E> {
             let sent = member.sent;
             return Err(ProtocolError::StagedUnsent { host, epoch, sent });
         }
-        member.staged = member.staged.max(epoch);
+        if member.answered() {
+            member.staged = member.staged.max(epoch);
+        }
         self.pump();
         Ok(())
     }
@@ -380,15 +383,24 @@ impl<E> Sequencer<E> {
     ) -> Result<(), ProtocolError> {
         let member = self
             .members
-            .get(&host)
+            .get_mut(&host)
             .ok_or(ProtocolError::NotAMember(host))?;
-        if !member.is_full() {
+        if !member.answered() {
+            return Ok(());
+        }
+        if member.since.is_none_or(|since| epoch.lt(since)) {
+            // An entry of before its time: others may have activated it.
             self.out.push(Output::LearnerFailed(host, reason));
             return Ok(());
         }
-        if epoch.le(self.activated) || !epoch.le(self.logged) {
-            // Repeated, or of an epoch that was voided already.
-            return Ok(());
+        let mut entries = self.entries.iter();
+        let failed = entries.find(|e| e.epoch == epoch).map(|e| &e.kind);
+        if epoch.le(self.activated) || !matches!(failed, Some(EntryKind::Update { .. })) {
+            return Err(ProtocolError::CannotRefuse {
+                host,
+                epoch,
+                reason,
+            });
         }
         let error = StageError {
             host,
@@ -415,7 +427,10 @@ impl<E> Sequencer<E> {
             });
         }
         // `clock <= staged` holds on the host, so this says as much of what is staged there (a snapshot is answered by another way).
-        debug_assert!(epoch.le(member.sent), "a clock is never above what is staged");
+        debug_assert!(
+            epoch.le(member.sent),
+            "a clock is never above what is staged"
+        );
         member.staged = member.staged.max(epoch.min(member.sent));
         member.acknowledged = member.acknowledged.max(epoch);
         self.pump();
@@ -510,9 +525,10 @@ impl<E> Sequencer<E> {
                 break;
             };
             if let Some(kind) = merge(batch.last_mut(), kind) {
-                self.last = self.last.next();
+                let before = self.last;
+                self.last = before.next();
                 if let EntryKind::Join { switch: None, host } = kind {
-                    self.promote(host);
+                    self.promote(host, before);
                 }
                 batch.push(Entry {
                     epoch: self.last,
@@ -529,12 +545,12 @@ impl<E> Sequencer<E> {
     }
 
     /// Rule 15: from its join epoch on the host counts; it has nothing older to acknowledge.
-    fn promote(&mut self, host: HostId) {
+    fn promote(&mut self, host: HostId, before: Epoch) {
         if let Some(member) = self.members.get_mut(&host)
             && member.since.is_none()
         {
             member.since = Some(self.last);
-            member.acknowledged = self.acknowledged;
+            member.acknowledged = before;
         }
     }
 
@@ -547,10 +563,30 @@ impl<E> Sequencer<E> {
             if member.sent.lt(entry.epoch) && entry.epoch.le(self.logged) {
                 debug_assert_eq!(entry.epoch, member.sent.next(), "staged is a prefix");
                 member.sent = entry.epoch;
+                member.unanswered += 1;
                 self.out.push(Output::Stage {
                     host,
                     entry: Arc::clone(entry),
                     replace: false,
+                });
+            }
+        }
+    }
+
+    /// Sends everything from this epoch on once more, since some of it is void now. Until that is answered, it counts as not staged.
+    fn replace_from(&mut self, host: HostId, from: Epoch) {
+        let Some(member) = self.members.get_mut(&host).filter(|m| m.connected) else {
+            return;
+        };
+        member.staged = member.staged.min(Epoch(from.0.wrapping_sub(1)));
+        member.stale = member.unanswered;
+        for entry in &self.entries {
+            if from.le(entry.epoch) && entry.epoch.le(member.sent) {
+                member.unanswered += 1;
+                self.out.push(Output::Stage {
+                    host,
+                    entry: Arc::clone(entry),
+                    replace: matches!(entry.kind, EntryKind::Void),
                 });
             }
         }
@@ -651,9 +687,7 @@ impl<E> Sequencer<E> {
         let waiting = self.pending.front().map(|(t, _)| *t);
         let mut sealed = self.sealed.iter();
         let inactive = sealed.find(|(_, e)| self.activated.lt(*e)).map(|(t, _)| *t);
-        self.recovered()
-            && waiting.is_none_or(|t| t > after)
-            && inactive.is_none_or(|t| t > after)
+        self.recovered() && waiting.is_none_or(|t| t > after) && inactive.is_none_or(|t| t > after)
     }
 
     fn send_packet_outs(&mut self) {
@@ -696,24 +730,20 @@ impl<E> Sequencer<E> {
                 keep = end;
             }
         }
-        let mut voided = Vec::new();
+        let mut voided: Vec<Arc<Entry>> = Vec::new();
         for slot in &mut self.entries {
             if keep.lt(slot.epoch) && matches!(slot.kind, EntryKind::Update { .. }) {
                 let void = Arc::new(Entry {
                     epoch: slot.epoch,
                     kind: EntryKind::Void,
                 });
-                voided.push(mem::replace(slot, Arc::clone(&void)));
-                for (&host, member) in &mut self.members {
-                    if member.connected && slot.epoch.le(member.sent) {
-                        member.staged = member.staged.min(Epoch(slot.epoch.0.wrapping_sub(1)));
-                        self.out.push(Output::Stage {
-                            host,
-                            entry: Arc::clone(&void),
-                            replace: true,
-                        });
-                    }
-                }
+                voided.push(mem::replace(slot, void));
+            }
+        }
+        if let Some(first) = voided.first().map(|e| e.epoch) {
+            let hosts: Vec<HostId> = self.members.keys().copied().collect();
+            for host in hosts {
+                self.replace_from(host, first);
             }
         }
         // Changes are undone newest first: what waits, then what was in the log.
@@ -737,7 +767,7 @@ impl<E> Sequencer<E> {
         }
         self.pending = rest;
         self.out.append(&mut failures);
-        let is_void = |e: Epoch| voided.iter().any(|v: &Arc<Entry>| v.epoch == e);
+        let is_void = |e: Epoch| voided.iter().any(|v| v.epoch == e);
         self.sealed.retain(|&(ticket, epoch)| {
             if !is_void(epoch) {
                 return true;

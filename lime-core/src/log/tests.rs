@@ -1,1 +1,236 @@
+//! Single cases of the sequencer.
 
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::flow::{Match, Rule};
+use crate::{Consistency, Epoch, HostId, RuleId, SwitchId};
+
+type Seq = Sequencer<u32>;
+
+pub(super) fn rule(priority: u16) -> std::sync::Arc<Rule> {
+    std::sync::Arc::new(Rule {
+        table: 0,
+        priority,
+        cookie: 0,
+        matching: Match::any(),
+        actions: Vec::new(),
+        goto_table: None,
+        idle_timeout: 0,
+        hard_timeout: 0,
+    })
+}
+
+pub(super) fn adds(ids: impl IntoIterator<Item = u64>) -> EntryKind {
+    EntryKind::Update {
+        switch: SwitchId(1),
+        add: ids
+            .into_iter()
+            .map(|id| Added {
+                id: RuleId(id),
+                rule: rule(1),
+            })
+            .collect(),
+        remove: Vec::new(),
+    }
+}
+
+/// Writes what is to be logged at once; answers with the other outputs.
+fn settle(seq: &mut Seq) -> Vec<Output<u32>> {
+    let mut rest = Vec::new();
+    loop {
+        let outputs = seq.outputs();
+        if outputs.is_empty() {
+            return rest;
+        }
+        for output in outputs {
+            match output {
+                Output::Log(entries) => seq.set_logged(entries.last().unwrap().epoch),
+                other => rest.push(other),
+            }
+        }
+    }
+}
+
+fn with_members(hosts: &[u32]) -> Seq {
+    let mut seq = Seq::new(Consistency::Causal);
+    for &host in hosts {
+        let host = HostId(host);
+        seq.add_learner(host);
+        seq.submit(EntryKind::Join { switch: None, host });
+        settle(&mut seq);
+        let all: Vec<HostId> = hosts.iter().map(|h| HostId(*h)).collect();
+        for h in all.into_iter().filter(|h| h.0 <= host.0) {
+            let epoch = seq.logged();
+            seq.staged(h, epoch).unwrap();
+        }
+        for h in hosts.iter().filter(|h| **h <= host.0) {
+            let epoch = seq.activated();
+            seq.acknowledge(HostId(*h), epoch).unwrap();
+        }
+        settle(&mut seq);
+    }
+    seq
+}
+
+#[test]
+fn changes_that_arrive_while_an_epoch_is_staged_share_the_next_one() {
+    let mut seq = with_members(&[1, 2]);
+    let before = seq.last();
+    for id in 0..10 {
+        seq.submit(adds([id]));
+    }
+    settle(&mut seq);
+    assert_eq!(seq.last(), before.next());
+    for host in [1, 2] {
+        seq.staged(HostId(host), seq.logged()).unwrap();
+    }
+    settle(&mut seq);
+    assert_eq!(seq.last(), before.next().next());
+}
+
+#[test]
+fn rule_7_the_log_is_written_before_anybody_hears_of_it() {
+    let mut seq = with_members(&[1]);
+    seq.submit(adds([1]));
+    let outputs = seq.outputs();
+    assert!(
+        matches!(outputs.as_slice(), [Output::Log(_)]),
+        "{outputs:?}"
+    );
+}
+
+#[test]
+fn rule_8_nothing_is_activated_before_all_have_it() {
+    let mut seq = with_members(&[1, 2]);
+    let ticket = seq.submit(adds([1]));
+    settle(&mut seq);
+    seq.staged(HostId(1), seq.logged()).unwrap();
+    assert!(settle(&mut seq).is_empty());
+    seq.staged(HostId(2), seq.logged()).unwrap();
+    let activated: BTreeSet<HostId> = settle(&mut seq)
+        .into_iter()
+        .map(|o| match o {
+            Output::Activate { host, .. } => host,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(activated.len(), 2);
+    seq.acknowledge(HostId(1), seq.activated()).unwrap();
+    assert!(settle(&mut seq).is_empty());
+    seq.acknowledge(HostId(2), seq.activated()).unwrap();
+    let done = settle(&mut seq);
+    assert!(matches!(done.as_slice(), [Output::Completed { ticket: t, .. }] if *t == ticket));
+}
+
+#[test]
+fn rule_10_an_event_waits_for_the_slowest_member() {
+    let mut seq = with_members(&[1, 2]);
+    seq.submit(adds([1]));
+    settle(&mut seq);
+    for host in [1, 2] {
+        seq.staged(HostId(host), seq.logged()).unwrap();
+    }
+    settle(&mut seq);
+    let (old, new) = (seq.acknowledged(), seq.activated());
+    seq.acknowledge(HostId(1), new).unwrap();
+    seq.event(HostId(1), new, None, 2).unwrap();
+    assert!(settle(&mut seq).is_empty());
+    seq.event(HostId(2), old, None, 1).unwrap();
+    assert_eq!(settle(&mut seq), vec![Output::Release(1)]);
+    let late = seq.event(HostId(1), old, None, 9);
+    assert!(matches!(late, Err(ProtocolError::StaleEvent { .. })));
+    seq.acknowledge(HostId(2), new).unwrap();
+    let outputs = settle(&mut seq);
+    assert!(matches!(
+        outputs.as_slice(),
+        [Output::Completed { .. }, Output::Release(2)]
+    ));
+}
+
+#[test]
+fn a_frozen_network_stages_and_does_not_activate() {
+    let mut seq = with_members(&[1]);
+    let ticket = seq.freeze();
+    let done = settle(&mut seq);
+    assert!(matches!(done.as_slice(), [Output::Completed { .. }]));
+    seq.submit(adds([1]));
+    let outputs = settle(&mut seq);
+    assert!(matches!(outputs.as_slice(), [Output::Stage { .. }]));
+    seq.staged(HostId(1), seq.logged()).unwrap();
+    assert!(settle(&mut seq).is_empty());
+    seq.unfreeze(ticket);
+    let outputs = settle(&mut seq);
+    assert!(matches!(outputs.as_slice(), [Output::Activate { .. }]));
+}
+
+#[test]
+fn a_rule_that_comes_and_goes_in_one_entry_is_never_staged() {
+    let mut seq = with_members(&[1]);
+    seq.submit(adds([1]));
+    settle(&mut seq);
+    seq.submit(adds([2, 3]));
+    let removed = Removed {
+        id: RuleId(2),
+        rule: rule(1),
+        from: None,
+    };
+    seq.submit(EntryKind::Update {
+        switch: SwitchId(1),
+        add: Vec::new(),
+        remove: vec![removed],
+    });
+    seq.staged(HostId(1), seq.logged()).unwrap();
+    let staged = settle(&mut seq).into_iter().find_map(|o| match o {
+        Output::Stage { entry, .. } => Some(entry),
+        _ => None,
+    });
+    let EntryKind::Update { add, remove, .. } = &staged.unwrap().kind else {
+        panic!()
+    };
+    assert_eq!((add.len(), remove.len()), (1, 0));
+}
+
+#[test]
+fn rule_19_a_restart_rolls_forward_and_drops_older_events() {
+    let entry = |n| Entry {
+        epoch: Epoch(n),
+        kind: adds([n.into()]),
+    };
+    let hosts = [HostId(1), HostId(2)];
+    let (mut seq, recovery) = Seq::recover(
+        Consistency::Causal,
+        Epoch(4),
+        vec![entry(5), entry(6)],
+        hosts,
+    );
+    let freeze = seq.freeze();
+    settle(&mut seq);
+    // One host had activated 5, the other nothing of the tail.
+    seq.connected(HostId(1), Epoch(6), Epoch(5)).unwrap();
+    seq.event(HostId(1), Epoch(5), None, 7).unwrap();
+    seq.connected(HostId(2), Epoch(4), Epoch(4)).unwrap();
+    let staged = settle(&mut seq)
+        .into_iter()
+        .filter(|o| matches!(o, Output::Stage { host, .. } if host.0 == 2))
+        .count();
+    assert_eq!(staged, 2);
+    let mut completed = Vec::new();
+    for _ in 0..2 {
+        for host in hosts {
+            seq.staged(host, seq.logged()).unwrap();
+        }
+        settle(&mut seq);
+        for host in hosts {
+            seq.acknowledge(host, seq.activated()).unwrap();
+        }
+        completed.extend(settle(&mut seq).into_iter().filter_map(|o| match o {
+            Output::Completed { ticket, .. } => Some(ticket),
+            Output::Release(e) => panic!("released {e}"),
+            _ => None,
+        }));
+    }
+    // The freeze, which came in the middle, holds from the recovery's end on.
+    assert_eq!(completed, vec![recovery, freeze]);
+    assert_eq!(seq.acknowledged(), Epoch(7));
+}

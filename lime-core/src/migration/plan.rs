@@ -113,7 +113,11 @@ impl Step {
         };
         match self {
             Step::Join { host } => {
-                format!("make host {} a member of {}", host_name(*host), network.name)
+                format!(
+                    "make host {} a member of {}",
+                    host_name(*host),
+                    network.name
+                )
             }
             Step::Clone { switch: s, host } => {
                 format!("clone switch {} to host {}", switch(s), host_name(*host))
@@ -154,7 +158,9 @@ pub enum PlanError {
     #[error("nothing of network {0} is on that host: there is nothing to migrate")]
     Nothing(String),
     /// A target for a port that does not move.
-    #[error("port {0} does not move: it is not a port of these switches with a device on that host")]
+    #[error(
+        "port {0} does not move: it is not a port of these switches with a device on that host"
+    )]
     NotMoving(String),
     /// Two ports would have the same device.
     #[error("device {device} is given to ports {first} and {second}: each needs its own")]
