@@ -298,6 +298,24 @@ fn a_device_that_came_back_under_its_old_index_is_attached_again() {
 }
 
 #[test]
+fn a_device_stays_as_it_is_when_xdp_is_refused() {
+    let dir = PinDir::new();
+    in_namespace(|_, _| {
+        let (mut dp, _) = Datapath::open(dir.path(), &limits()).unwrap();
+        // The loopback device has no native XDP.
+        let refused = dp.attach_port(1, AttachMode::Xdp);
+        assert!(
+            matches!(refused, Err(DatapathError::Unsupported { .. })),
+            "{refused:?}"
+        );
+        assert!(!dir.has("links/1-tc") && !dir.has("links/1-xdp"));
+        assert_eq!(dp.attach_port(1, AttachMode::Auto).unwrap(), AttachMode::Tc);
+        dp.attach_port(1, AttachMode::Xdp).unwrap_err();
+        assert!(dir.has("links/1-tc"), "still in TC mode");
+    });
+}
+
+#[test]
 fn anothers_xdp_program_is_left_alone() {
     let (mine, theirs) = (PinDir::new(), PinDir::new());
     in_namespace(|left, _| {

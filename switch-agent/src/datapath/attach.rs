@@ -17,6 +17,7 @@ use aya_obj::programs::XdpAttachType;
 use switch_abi::programs;
 
 use super::device::{Device, XdpAttached};
+use super::link::detach_pinned;
 use super::pins::{LINKS, Pins};
 use super::upgrade::KERNEL_NAME_LEN;
 use super::{AttachMode, Datapath, DatapathError, EventRing, Result};
@@ -128,7 +129,7 @@ impl Datapath {
         };
         let device = Device::open(ifindex)?;
         kernel.check_foreign(&device)?;
-        kernel.attach_tc(&device, role.tc())?;
+        let attached_now = kernel.attach_tc(&device, role.tc())?;
         let xdp = match mode {
             AttachMode::Tc => None,
             AttachMode::Auto if device.is_virtual() => None,
@@ -147,7 +148,9 @@ impl Datapath {
                 Ok(AttachMode::Tc)
             }
             Err(e) => {
-                kernel.unpin(ifindex, "tc")?;
+                if attached_now {
+                    kernel.unpin(ifindex, "tc")?;
+                }
                 Err(e)
             }
         }
@@ -159,15 +162,18 @@ impl Kernel {
         self.pins.path(LINKS).join(format!("{ifindex}-{kind}"))
     }
 
+    /// Takes a program off a device and removes its pin, if there is one.
     fn unpin(&self, ifindex: u32, kind: &str) -> Result<()> {
         let path = self.link_path(ifindex, kind);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(DatapathError::kernel(
-                format!("remove {}", path.display()),
-                e,
-            )),
-            _ => Ok(()),
+        if !path.exists() {
+            return Ok(());
         }
+        if let Err(e) = detach_pinned(&path) {
+            // The device has gone, or (kernels before 5.15, some link types) links cannot be detached but by removing the pin.
+            tracing::debug!(link = %path.display(), error = %e, "not detached at once");
+        }
+        fs::remove_file(&path)
+            .map_err(|e| DatapathError::kernel(format!("remove {}", path.display()), e))
     }
 
     fn own_programs(&self) -> Result<[u32; 2]> {
@@ -250,7 +256,8 @@ impl Kernel {
         Ok(())
     }
 
-    fn attach_tc(&self, device: &Device, name: &str) -> Result<()> {
+    /// Gives whether it was not attached before.
+    fn attach_tc(&self, device: &Device, name: &str) -> Result<bool> {
         let mut program = self.tc(name)?;
         let id = program_id(&program.info())?;
         let path = self.link_path(device.ifindex, "tc");
@@ -260,7 +267,7 @@ impl Kernel {
         if path.exists() {
             let attached = SchedClassifier::query_tcx(&device.name, ingress);
             if attached.is_ok_and(|(_, list)| list.iter().any(|p| p.id() == id)) {
-                return Ok(());
+                return Ok(false);
             }
             self.unpin(device.ifindex, "tc")?;
         }
@@ -272,11 +279,11 @@ impl Kernel {
                 let _: PinnedLink = link
                     .pin(&path)
                     .map_err(|e| DatapathError::kernel(format!("pin {}", path.display()), e))?;
-                Ok(())
+                Ok(true)
             }
             // Kernels before 6.6 do not know the attach type.
             Err(e) if os_error(&e) == Some(libc::EINVAL) => {
-                self.attach_clsact(device, &mut program)
+                self.attach_clsact(device, &mut program).map(|()| true)
             }
             Err(e) => Err(failed(e)),
         }

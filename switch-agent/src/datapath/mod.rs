@@ -14,7 +14,7 @@
 //! | `compile`, `classifier`, `chains` | rules: compiled, linked into tables |
 //! | `staging`, `snapshots` | rules by epochs: staged, taken back, collected; all of a switch at once |
 //! | `networks`, `switches`, `ports`, `peers`, `counters` | the rest of the model |
-//! | `attach`, `device`, `events` | programs on devices, the event ring |
+//! | `attach`, `device`, `link`, `events` | programs on devices, the event ring |
 //! | `adopt`, `upgrade` | taking up what an earlier agent left, with its programs or newer ones |
 
 mod adopt;
@@ -28,6 +28,7 @@ mod error;
 mod events;
 mod grace;
 mod index;
+mod link;
 mod mapped;
 mod maps;
 mod networks;
