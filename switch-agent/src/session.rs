@@ -27,6 +27,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A stream that lived this long was a good one: the next attempt comes soon again.
 const GOOD: Duration = Duration::from_secs(30);
 
+/// Of repeated failures every so many is logged as a warning.
+const SAY_AGAIN: u32 = 10;
+
 /// Where the coordinator is.
 ///
 /// # Errors
@@ -53,6 +56,7 @@ fn pauses() -> impl Iterator<Item = Duration> {
 /// Keeps a stream to the coordinator until `stop`, or until the owner has gone.
 pub async fn run(endpoint: Endpoint, owner: mpsc::Sender<FromSession>, stop: CancellationToken) {
     let mut pause = pauses();
+    let mut failures = 0u32;
     loop {
         let started = Instant::now();
         let ended = tokio::select! {
@@ -64,12 +68,18 @@ pub async fn run(endpoint: Endpoint, owner: mpsc::Sender<FromSession>, stop: Can
         }
         if started.elapsed() > GOOD {
             pause = pauses();
+            failures = 0;
         }
         let wait = pause.next().unwrap_or(CONNECT_TIMEOUT);
         match ended {
             Ended::ByCoordinator => info!("the coordinator has closed the stream; dialling again"),
+            Ended::Failed(error) if !failures.is_multiple_of(SAY_AGAIN) => {
+                failures += 1;
+                debug!(failures, error, "still no connection to the coordinator");
+            }
             Ended::Failed(error) => {
-                warn!(coordinator = %endpoint.uri(), error, "no connection to the coordinator; traffic goes on as it is");
+                failures += 1;
+                warn!(failures, coordinator = %endpoint.uri(), error, "no connection to the coordinator; traffic goes on as it is");
             }
             Ended::OwnerGone => return,
         }

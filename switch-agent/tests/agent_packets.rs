@@ -266,3 +266,45 @@ fn frames_go_to_the_other_host_and_come_from_it() {
         agent.stop().await;
     });
 }
+
+/// Rule 11: a packet-out meets exactly the table between its neighbours in the stream.
+#[test]
+fn a_packet_out_meets_the_table_of_its_place_in_the_stream() {
+    in_namespace(async |world| {
+        let mut coordinator = Coordinator::start().await;
+        let agent = world.agent(&coordinator.address);
+        let (mut session, _) = coordinator.accept().await;
+        world.more_ports(3);
+        let mut wanted = network(1);
+        wanted.ports.push(local(103, 3, "port3"));
+        assert_eq!(session.configure(wanted).await.error, None);
+        session.stage(stage(1, vec![rule(1, 5, &[2])])).await;
+        session.activate(1, 1).await;
+        let (host2, host3) = (Wire::open("host2"), Wire::open("host3"));
+        let started = std::time::Instant::now();
+        const ROUNDS: u8 = 60;
+        for n in 1..=ROUNDS {
+            // The rule of the round before goes to port 2 in odd rounds, and to port 3 in even ones.
+            let epoch = u32::from(n) + 1;
+            let mut next = stage(epoch, vec![rule(epoch.into(), 5, &[2 + u32::from(n % 2)])]);
+            next.remove = vec![u64::from(n)];
+            session.send(ToAgent::Stage(next)).await;
+            session.send(packet_out(n.into(), 1, TABLE, frame(n))).await;
+            session
+                .send(ToAgent::Activate(v1::Activate { network: 1, epoch }))
+                .await;
+        }
+        session
+            .wait(|m| match m {
+                Message::Activated(a) if a.epoch == u32::from(ROUNDS) + 1 => Some(()),
+                _ => None,
+            })
+            .await;
+        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+        for n in 1..=ROUNDS {
+            let right = if n % 2 == 1 { &host2 } else { &host3 };
+            right.expect(is(n)).await;
+        }
+        agent.stop().await;
+    });
+}

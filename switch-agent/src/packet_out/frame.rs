@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use lime_core::{Epoch, PortId};
 use switch_abi::{
@@ -10,7 +10,10 @@ use switch_abi::{
     TUNNEL_PORT, TunnelOption,
 };
 use thiserror::Error;
+use tracing::debug;
 
+use super::raw;
+use crate::datapath::grace_period;
 use crate::recirculation::Recirculation;
 
 const ETHERNET_LEN: usize = 14;
@@ -122,52 +125,42 @@ fn ipv4_header(src: Ipv4Addr, dst: Ipv4Addr, total: u16) -> [u8; IPV4_LEN] {
     header
 }
 
-/// A raw socket on the sending side of the recirculation device.
+/// Source address of frames from here; what the data path sends over the device itself has the device's own.
+const SOURCE_MAC: [u8; 6] = [0x02, 0x4c, 0x49, 0x4d, 0x45, 0x00];
+/// How long the kernel may take to receive a frame before it is given up on, milliseconds.
+const RECEIVE_DEADLINE: u16 = 200;
+
+/// A raw socket on the sending side of the recirculation device, and one on the receiving side that tells when a frame has come in.
 #[derive(Debug)]
 pub struct Injector {
     socket: OwnedFd,
+    echo: OwnedFd,
     device: String,
-    src_mac: [u8; 6],
     dst_mac: [u8; 6],
 }
 
 impl Injector {
-    /// Opens the socket in the current network namespace.
+    /// Opens the sockets in the current network namespace.
     ///
     /// # Errors
     /// The kernel refuses raw sockets (CAP_NET_RAW is lacking).
     pub fn open(device: &Recirculation) -> io::Result<Self> {
-        // SAFETY: plain system calls; the descriptor is owned at once; the address outlives the call.
-        let socket = unsafe {
-            // Protocol 0: this socket never receives.
-            let fd = libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            let socket = OwnedFd::from_raw_fd(fd);
-            let mut address: libc::sockaddr_ll = std::mem::zeroed();
-            address.sll_family = libc::AF_PACKET as u16;
-            address.sll_ifindex = device.send_ifindex as i32;
-            let status = libc::bind(
-                socket.as_raw_fd(),
-                (&raw const address).cast(),
-                size_of_val(&address) as libc::socklen_t,
-            );
-            if status != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            socket
-        };
+        // Protocol 0: receives nothing.
+        let socket = raw::socket()?;
+        raw::bind(&socket, device.send_ifindex, 0)?;
+        let echo = raw::socket()?;
+        // Before it is bound, so that no other frame gets in.
+        raw::only_from(&echo, SOURCE_MAC)?;
+        raw::bind(&echo, device.receive_ifindex, libc::ETH_P_ALL as u16)?;
         Ok(Self {
             socket,
+            echo,
             device: device.send_name.clone(),
-            src_mac: device.send_mac,
             dst_mac: device.receive_mac,
         })
     }
 
-    /// Hands one packet to the data path. On return the kernel has processed it, or (under overload) queued it for that on this CPU:
-    /// sending runs the receiving side's queue before it comes back.
+    /// Hands one packet to the data path, and returns when that has processed it: what is done next is after it.
     ///
     /// # Errors
     /// The packet was not taken.
@@ -175,23 +168,29 @@ impl Injector {
         if inner.len() > MAX_INNER {
             return Err(InjectError::TooLong { len: inner.len() });
         }
-        let frame = encapsulate(tag, self.src_mac, self.dst_mac, inner);
-        // SAFETY: the buffer is valid for its length.
-        let sent = unsafe {
-            libc::send(
-                self.socket.as_raw_fd(),
-                frame.as_ptr().cast(),
-                frame.len(),
-                0,
-            )
-        };
-        if sent == frame.len() as isize {
-            Ok(())
-        } else {
-            Err(InjectError::Send {
-                device: self.device.clone(),
-                source: io::Error::last_os_error(),
-            })
+        let frame = encapsulate(tag, SOURCE_MAC, self.dst_mac, inner);
+        raw::send(&self.socket, &frame).map_err(|source| InjectError::Send {
+            device: self.device.clone(),
+            source,
+        })?;
+        self.wait();
+        Ok(())
+    }
+
+    /// Usually the kernel runs the receiving side within the send. With much other traffic on this CPU it leaves that for later; then the echo
+    /// is not there yet, and after it a grace period says that the program that was started with it has ended.
+    fn wait(&self) {
+        if raw::receive(&self.echo) {
+            return;
+        }
+        if !raw::wait(&self.echo, RECEIVE_DEADLINE) || !raw::receive(&self.echo) {
+            debug!(
+                device = self.device,
+                "no sign of a frame on the recirculation device"
+            );
+        }
+        if let Err(error) = grace_period() {
+            debug!(%error, "grace period after a packet-out");
         }
     }
 }

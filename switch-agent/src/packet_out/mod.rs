@@ -2,6 +2,7 @@
 
 mod frame;
 mod held;
+mod raw;
 mod recent;
 mod run;
 
