@@ -15,10 +15,17 @@ pub struct Machine {
     pub kernel: String,
     /// Main memory.
     pub memory_bytes: u64,
+    /// Load average over the minute before the run: what the figures may have been disturbed by.
+    pub load_before: f64,
 }
 
 impl Machine {
-    /// This one. What cannot be found out is "unknown" or 0.
+    /// Whether other processes are likely to have taken part of the CPUs.
+    pub fn was_busy(&self) -> bool {
+        self.load_before > 0.5
+    }
+
+    /// This one, now. What cannot be found out is "unknown" or 0.
     pub fn this() -> Self {
         let unknown = || "unknown".to_owned();
         let read = |path| fs::read_to_string(path).unwrap_or_default();
@@ -32,6 +39,11 @@ impl Machine {
             memory_bytes: field(&read("/proc/meminfo"), "MemTotal")
                 .and_then(|v| v.trim_end_matches("kB").trim().parse::<u64>().ok())
                 .map_or(0, |kib| kib * 1024),
+            load_before: read("/proc/loadavg")
+                .split_whitespace()
+                .next()
+                .and_then(|v| v.parse().ok())
+                .unwrap_or(0.0),
         }
     }
 }

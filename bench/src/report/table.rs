@@ -38,6 +38,13 @@ pub fn render(report: &Report) -> String {
         "\n{}, {} cores, {memory:.1} GiB, Linux {}",
         m.cpu, m.cores, m.kernel
     );
+    if m.was_busy() {
+        let _ = writeln!(
+            text,
+            "The machine was busy before the run (load {:.1}): figures may be disturbed.",
+            m.load_before
+        );
+    }
     if report.quick {
         text += "A quick run: these figures are rough.\n";
     }
