@@ -60,3 +60,43 @@ pub fn opaque(mut value: usize) -> usize {
     };
     value
 }
+
+/// Reads bytes that are known to be there, in the largest pieces: the compiler would copy an array whose alignment it does not
+/// know byte by byte. The kernel allows unaligned reads of packets where the CPU does.
+///
+/// # Safety
+/// N bytes at `at` are readable.
+#[inline(always)]
+pub unsafe fn gather<const N: usize>(at: usize) -> [u8; N] {
+    // The verifier wants accesses to the stack aligned, should the bytes end up there.
+    #[repr(align(8))]
+    struct Aligned<const N: usize>([u8; N]);
+    let mut bytes = Aligned([0; N]);
+    let to = bytes.0.as_mut_ptr();
+    let mut i = 0;
+    // SAFETY: all pieces lie within the N bytes.
+    unsafe {
+        while i + 8 <= N {
+            to.add(i)
+                .cast::<u64>()
+                .write((at as *const u8).add(i).cast::<u64>().read_unaligned());
+            i += 8;
+        }
+        if i + 4 <= N {
+            to.add(i)
+                .cast::<u32>()
+                .write((at as *const u8).add(i).cast::<u32>().read_unaligned());
+            i += 4;
+        }
+        if i + 2 <= N {
+            to.add(i)
+                .cast::<u16>()
+                .write((at as *const u8).add(i).cast::<u16>().read_unaligned());
+            i += 2;
+        }
+        if i < N {
+            to.add(i).write((at as *const u8).add(i).read());
+        }
+    }
+    bytes.0
+}

@@ -108,9 +108,10 @@ pub struct State {
     pub pending: Pending,
     /// The tunnel frame that the packet came in.
     pub arrival: crate::tunnel::Arrival,
+    /// Its sender and network.
+    pub sender: switch_abi::TunnelPeerKey,
     /// Rules in the trace.
     pub steps: u32,
-    pub pad2: u32,
     /// The packet's trajectory.
     pub trace: [Step; MAX_STEPS as usize],
 }

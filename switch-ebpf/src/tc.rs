@@ -1,7 +1,7 @@
 //! [`Packet`] over TC: a socket buffer, with partial checksums, segmentation offload and a tag in its metadata.
 
 use crate::{
-    packet::{Packet, opaque},
+    packet::{Packet, gather, opaque},
     parse::{ETH_IPV4, ETH_IPV6, ETH_QINQ, ETH_VLAN},
     state::{State, TAG_INLINE, TAG_METADATA, TAG_NONE},
     tunnel::{STRIP_IPV4, STRIP_IPV6},
@@ -142,7 +142,7 @@ impl Packet for Tc {
             let (data, end) = ((*self.0).data as usize, (*self.0).data_end as usize);
             let at = opaque(data + offset as usize);
             if at + N <= end {
-                return Some(core::ptr::read_unaligned(at as *const [u8; N]));
+                return Some(gather(at));
             }
             // Not in the linear part.
             let mut bytes = [0; N];

@@ -207,7 +207,8 @@ pub fn examine<P: Packet>(packet: P, state: &mut State) -> u32 {
     let Some([t0, t1]) = packet.read::<2>(12) else {
         return FOREIGN;
     };
-    let mut key = TunnelPeerKey {
+    // In the state: on the stack, where every access must be aligned, the compiler would write its bytes in pieces that are not.
+    state.sender = TunnelPeerKey {
         source: [0; 16],
         vni: 0,
     };
@@ -220,9 +221,9 @@ pub fn examine<P: Packet>(packet: P, state: &mut State) -> u32 {
             if h[0] != 0x45 || h[9] != PROTO_UDP || h[6] & 0x3f != 0 || h[7] != 0 {
                 return FOREIGN;
             }
-            key.source[..4].copy_from_slice(&[h[12], h[13], h[14], h[15]]);
+            state.sender.source[..4].copy_from_slice(&[h[12], h[13], h[14], h[15]]);
             state.arrival.outer = STRIP_IPV4;
-            examine_udp::<P, 34>(packet, state, key)
+            examine_udp::<P, 34>(packet, state)
         }
         ETH_IPV6 => {
             let Some(h) = packet.read::<24>(14) else {
@@ -231,20 +232,16 @@ pub fn examine<P: Packet>(packet: P, state: &mut State) -> u32 {
             if h[0] >> 4 != 6 || h[6] != PROTO_UDP {
                 return FOREIGN;
             }
-            key.source.copy_from_slice(&h[8..24]);
+            state.sender.source.copy_from_slice(&h[8..24]);
             state.arrival.outer = STRIP_IPV6;
-            examine_udp::<P, 54>(packet, state, key)
+            examine_udp::<P, 54>(packet, state)
         }
         _ => FOREIGN,
     }
 }
 
 #[inline(always)]
-fn examine_udp<P: Packet, const AT: u32>(
-    packet: P,
-    state: &mut State,
-    mut key: TunnelPeerKey,
-) -> u32 {
+fn examine_udp<P: Packet, const AT: u32>(packet: P, state: &mut State) -> u32 {
     let Some(u) = packet.read::<8>(AT) else {
         return FOREIGN;
     };
@@ -267,15 +264,16 @@ fn examine_udp<P: Packet, const AT: u32>(
     {
         return BAD_OPTION;
     }
-    key.vni = u32::from_be_bytes([0, o[4], o[5], o[6]]);
-    if AT == 34 && key.source[0] == LOOPBACK && packet.ifindex() != recirculation_ifindex() {
+    state.sender.vni = u32::from_be_bytes([0, o[4], o[5], o[6]]);
+    if AT == 34 && state.sender.source[0] == LOOPBACK && packet.ifindex() != recirculation_ifindex()
+    {
         return UNKNOWN_PEER;
     }
     state.arrival.kind = o[13] as u32;
     state.arrival.hops = o[14] as u32;
     state.arrival.port = u32::from_be_bytes([o[16], o[17], o[18], o[19]]);
     state.arrival.clock = u32::from_be_bytes([o[20], o[21], o[22], o[23]]);
-    let Some(network) = TUNNEL_PEERS.get_ptr(&key) else {
+    let Some(network) = TUNNEL_PEERS.get_ptr(&state.sender) else {
         return UNKNOWN_PEER;
     };
     // SAFETY: an element of a preallocated hash map stays readable; the word is stored whole.

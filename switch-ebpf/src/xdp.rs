@@ -2,7 +2,7 @@
 
 use crate::{
     checksum,
-    packet::{Packet, opaque},
+    packet::{Packet, gather, opaque},
     state::{State, TAG_INLINE, TAG_NONE},
 };
 use aya_ebpf::{
@@ -59,7 +59,7 @@ impl Packet for Xdp {
     fn read<const N: usize>(self, offset: u32) -> Option<[u8; N]> {
         if let Some(at) = self.linear(offset, N) {
             // SAFETY: `linear` checked the bounds.
-            return Some(unsafe { core::ptr::read_unaligned(at as *const [u8; N]) });
+            return Some(unsafe { gather(at) });
         }
         let mut bytes = [0; N];
         // SAFETY: the buffer has N bytes.
