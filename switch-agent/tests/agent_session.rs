@@ -268,6 +268,21 @@ fn a_lost_stream_is_dialled_again_and_greeted_with_what_is_in_force() {
         session.activate(1, 2).await;
         let gap = session.stage(stage(4, vec![])).await;
         assert_eq!(gap.error.map(|e| e.code()), Some(Code::Invalid));
+        // There is one answer to all parts of a stage, also when the first is refused.
+        let mut parts = stage(3, vec![rule(0, 5, &[1])]);
+        parts.more = true;
+        let refused = session.stage(parts.clone()).await;
+        assert_eq!(refused.error.map(|e| e.code()), Some(Code::Invalid));
+        parts.add.clear();
+        session.send(ToAgent::Stage(parts.clone())).await;
+        parts.more = false;
+        session.send(ToAgent::Stage(parts)).await;
+        session.activate(1, 2).await;
+        let answered = session
+            .seen
+            .iter()
+            .any(|m| matches!(m, Message::Staged(s) if s.epoch == 3));
+        assert!(!answered);
         // An epoch that is not active can be replaced.
         session.stage(stage(3, vec![rule(4, 5, &[1])])).await;
         let mut replaced = stage(3, vec![]);

@@ -20,6 +20,10 @@ pub(super) struct Network {
     pub instances: BTreeSet<SwitchId>,
     /// A stage of which not all parts are here.
     pub staging: Option<PartialStage>,
+    /// A stage of several parts was refused, and its last part has not come yet.
+    pub refused: bool,
+    /// The same for a snapshot: its request.
+    pub refused_snapshot: Option<u64>,
     /// The switch whose snapshot is under way.
     pub snapshot: Option<SwitchId>,
 }

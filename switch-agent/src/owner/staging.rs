@@ -15,23 +15,31 @@ impl Owner {
     pub(super) fn forget_parts(&mut self) {
         for network in self.networks.values_mut() {
             network.staging = None;
+            network.refused = false;
+            network.refused_snapshot = None;
             network.snapshot = None;
         }
     }
 
     pub(super) fn stage(&mut self, stage: v1::Stage) {
         let (network, epoch) = (NetworkId(stage.network), Epoch(stage.epoch));
-        if !self.networks.contains_key(&network) {
+        let Some(known) = self.networks.get_mut(&network) else {
             warn!(%network, %epoch, "stage for a network that is not here; ignored");
             return;
-        }
+        };
         let more = stage.more;
+        if known.refused {
+            // It was answered when it was refused: there is one answer to all parts together.
+            known.refused = more;
+            return;
+        }
         let result = self.stage_part(network, stage);
         if more && result.is_ok() {
             return;
         }
         if let Some(network) = self.networks.get_mut(&network) {
             network.staging = None;
+            network.refused = more;
         }
         if let Err(error) = &result {
             warn!(%network, %epoch, %error, "not staged");
@@ -92,12 +100,19 @@ impl Owner {
     pub(super) fn snapshot(&mut self, snapshot: v1::Snapshot) {
         let (more, request) = (snapshot.more, snapshot.request_id);
         let id = NetworkId(snapshot.network);
+        if let Some(network) = self.networks.get_mut(&id) {
+            if network.refused_snapshot == Some(request) {
+                return;
+            }
+            network.refused_snapshot = None;
+        }
         let result = self.snapshot_part(id, snapshot);
         if more && result.is_ok() {
             return;
         }
         if let Some(network) = self.networks.get_mut(&id) {
             network.snapshot = None;
+            network.refused_snapshot = more.then_some(request);
         }
         if let Err(error) = &result {
             warn!(network = %id, %error, "snapshot not taken over");
