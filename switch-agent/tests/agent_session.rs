@@ -292,3 +292,26 @@ fn a_lost_stream_is_dialled_again_and_greeted_with_what_is_in_force() {
         agent.stop().await;
     });
 }
+
+#[test]
+fn unloading_leaves_nothing_and_needs_the_agent_to_be_stopped() {
+    in_namespace(async |world| {
+        let mut coordinator = Coordinator::start().await;
+        let agent = world.agent(&coordinator.address);
+        let (mut session, _) = coordinator.accept().await;
+        assert_eq!(session.configure(network(1)).await.error, None);
+        let config = world.config(&coordinator.address);
+        let error = switch_agent::unload(&config).await.unwrap_err();
+        let text = switch_agent::error::chain(&error);
+        assert!(text.contains("another agent runs"), "{text}");
+        agent.stop().await;
+
+        let (send, _) = switch_agent::recirculation::Recirculation::names("alpha");
+        assert!(nix::net::if_::if_nametoindex(send.as_str()).is_ok());
+        switch_agent::unload(&config).await.unwrap();
+        assert!(!world.bpffs().exists() && !world.state_dir().exists());
+        assert!(nix::net::if_::if_nametoindex(send.as_str()).is_err());
+        // Again does no harm.
+        switch_agent::unload(&config).await.unwrap();
+    });
+}
