@@ -1,5 +1,7 @@
 //! Networks, switches, ports, links and rules, end to end with fake agents.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use lime_proto::v1;

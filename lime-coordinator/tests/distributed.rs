@@ -1,5 +1,7 @@
 //! Several hosts: instances, moves, events, packet-outs, restarts.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Migrations of an ensemble: their good course, and everything that can happen in the middle.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::sync::atomic::Ordering;

@@ -253,7 +253,7 @@ async fn dispatch(shared: &Arc<Shared>, session: &Session, message: FromAgent) {
         }
     };
     match shared.network_by_id(NetworkId(network)) {
-        Some(handle) => handle.from_agent(session.clone(), message).await,
+        Some(handle) => handle.heard(session.clone(), message).await,
         None => info!(host = %session.name, network, "message of a network that is gone"),
     }
 }

@@ -47,6 +47,8 @@ impl State {
             Ok(()) => {}
             Err(e) => misbehaved(session, &e),
         }
+        // Rule 11: behind the stages and activations that they were behind.
+        self.carry_out();
         let resend: Vec<u64> = self
             .packet_outs
             .iter()
@@ -68,11 +70,11 @@ impl State {
         rules_lost: bool,
     ) -> Result<(), lime_core::log::ProtocolError> {
         let name = self.shared.hosts.name(host);
-        let fresh = rules_lost && staged == Epoch::ZERO && self.seq.logged() != Epoch::ZERO;
-        if !fresh {
+        if rules_lost {
+            // It must not go on from the log: its instances would lack what they had.
+            self.seq.connected_empty(host)?;
+        } else {
             self.reconfigure(host, "configuring a host that has come back");
-            let before = self.seq.outputs();
-            debug_assert!(before.is_empty());
             match self.seq.connected(host, staged, clock)? {
                 Resume::FromLog => {
                     info!(network = %self.model.name, host = %name, %staged, %clock, "host goes on from the log");
@@ -80,10 +82,6 @@ impl State {
                 }
                 Resume::FromSnapshot(_) => {}
             }
-        } else {
-            // It must not go on from the log: its instances would lack what they had.
-            let _ = self.seq.connected(host, Epoch::ZERO, Epoch::ZERO)?;
-            drop(self.seq.outputs());
         }
         self.resync(host);
         Ok(())
@@ -168,7 +166,7 @@ impl State {
     }
 
     /// An agent said something about this network.
-    pub(super) fn from_agent(&mut self, session: &Session, message: FromAgent) {
+    pub(super) fn heard(&mut self, session: &Session, message: FromAgent) {
         let host = session.host;
         let current = self.sessions.get(&host);
         if current.is_none_or(|s| s.number != session.number) {

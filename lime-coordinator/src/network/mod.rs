@@ -111,9 +111,8 @@ impl Handle {
     }
 
     /// An agent said something about this network.
-    pub async fn from_agent(&self, session: Session, message: FromAgent) {
-        self.tell(move |state| state.from_agent(&session, message))
-            .await;
+    pub async fn heard(&self, session: Session, message: FromAgent) {
+        self.tell(move |state| state.heard(&session, message)).await;
     }
 
     /// A packet-out was executed.

@@ -1,6 +1,6 @@
 //! What one host is told of a network: a pure function of the model.
 
-use crate::{Epoch, HostId, PortId, PortNo, SwitchId};
+use crate::{Consistency, Epoch, HostId, PortId, PortNo, SwitchId};
 
 use super::{Device, InstanceState, MemberState, Moving, Network, Place, Port, Switch};
 
@@ -103,7 +103,7 @@ fn switch_config(
         join,
         retire,
         relay: relay(network, switch, host),
-        hold: switch.instances.len() > 1,
+        hold: network.consistency == Consistency::Causal && switch.instances.len() > 1,
     }
 }
 

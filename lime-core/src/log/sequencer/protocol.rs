@@ -1,0 +1,264 @@
+//! The protocol: what becomes possible when something has happened.
+
+use std::collections::BTreeSet;
+use std::mem;
+use std::sync::Arc;
+
+use super::{COLLECT_AT, MAX_BATCH, Sequencer};
+use crate::log::{Entry, EntryKind, Member, Output, Ticket};
+use crate::{Consistency, Epoch, HostId};
+
+impl<E> Sequencer<E> {
+    pub(super) fn ticket(&mut self) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        ticket
+    }
+
+    /// Does all that has become possible.
+    pub(super) fn pump(&mut self) {
+        self.activate();
+        self.advance_acknowledged();
+        self.seal();
+        self.send_packet_outs();
+        self.complete_barriers();
+        if self.frozen > 0 && self.recovered() && self.acknowledged == self.activated {
+            for ticket in mem::take(&mut self.freezes) {
+                let epoch = self.acknowledged;
+                self.out.push(Output::Completed { ticket, epoch });
+            }
+        }
+    }
+
+    /// Rule 19: until then the clocks of hosts may be ahead of `activated`, so nothing may be built on it.
+    pub(super) fn recovered(&self) -> bool {
+        self.recovery == Epoch::ZERO || self.recovery.le(self.acknowledged)
+    }
+
+    pub(super) fn full(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().filter(|m| m.is_full())
+    }
+
+    /// Group commit: one batch at a time is being logged and staged; all that arrives meanwhile is the next one.
+    pub(super) fn seal(&mut self) {
+        let causal = self.consistency == Consistency::Causal;
+        let busy =
+            self.logged != self.last || (causal && self.full().any(|m| m.staged.lt(self.last)));
+        if self.pending.is_empty() || busy {
+            return;
+        }
+        let mut batch: Vec<Entry> = Vec::new();
+        let mut weight = 0;
+        while let Some((_, next)) = self.pending.front() {
+            let w = next.weight();
+            if weight > 0 && weight + w > MAX_BATCH {
+                break;
+            }
+            weight += w;
+            let Some((ticket, kind)) = self.pending.pop_front() else {
+                break;
+            };
+            if let Some(kind) = merge(batch.last_mut(), kind) {
+                let before = self.last;
+                self.last = before.next();
+                if let EntryKind::Join { switch: None, host } = kind {
+                    self.promote(host, before);
+                }
+                batch.push(Entry {
+                    epoch: self.last,
+                    kind,
+                });
+            }
+            self.sealed.push_back((ticket, self.last));
+        }
+        self.pending_weight -= weight;
+        self.batch_ends.push_back(self.last);
+        let batch: Vec<Arc<Entry>> = batch.into_iter().map(Arc::new).collect();
+        self.entries.extend(batch.iter().cloned());
+        self.out.push(Output::Log(batch));
+    }
+
+    /// Rule 15: from its join epoch on the host counts; it has nothing older to acknowledge.
+    pub(super) fn promote(&mut self, host: HostId, before: Epoch) {
+        if let Some(member) = self.members.get_mut(&host)
+            && member.since.is_none()
+        {
+            member.since = Some(self.last);
+            member.acknowledged = before;
+        }
+    }
+
+    /// Rule 7: everything logged that the host has not been sent, in order.
+    pub(super) fn send_stages(&mut self, host: HostId) {
+        let Some(member) = self.members.get_mut(&host).filter(|m| m.connected) else {
+            return;
+        };
+        for entry in &self.entries {
+            if member.sent.lt(entry.epoch) && entry.epoch.le(self.logged) {
+                debug_assert_eq!(entry.epoch, member.sent.next(), "staged is a prefix");
+                member.sent = entry.epoch;
+                member.unanswered += 1;
+                self.out.push(Output::Stage {
+                    host,
+                    entry: Arc::clone(entry),
+                    replace: false,
+                });
+            }
+        }
+    }
+
+    /// Rule 8: only what is staged on every member, then to all of them.
+    pub(super) fn activate(&mut self) {
+        if self.consistency == Consistency::None || (self.frozen > 0 && self.recovered()) {
+            return;
+        }
+        let mut to = None;
+        while let Some(&end) = self.batch_ends.front() {
+            if !end.le(self.logged) || self.full().any(|m| m.staged.lt(end)) {
+                break;
+            }
+            to = self.batch_ends.pop_front();
+        }
+        let Some(epoch) = to else { return };
+        debug_assert!(self.activated.lt(epoch), "a clock never goes back");
+        self.activated = epoch;
+        let hosts: Vec<HostId> = self.members.keys().copied().collect();
+        for host in hosts {
+            self.activate_one(host);
+        }
+    }
+
+    pub(super) fn activate_one(&mut self, host: HostId) {
+        let Some(member) = self.members.get(&host) else {
+            return;
+        };
+        if member.connected && member.is_full() && self.activated != Epoch::ZERO {
+            self.out.push(Output::Activate {
+                host,
+                epoch: self.activated,
+                delayed: false,
+            });
+        }
+    }
+
+    pub(super) fn advance_acknowledged(&mut self) {
+        let causal = self.consistency == Consistency::Causal;
+        let mut to = self.activated;
+        for member in self.members.values().filter(|m| causal && m.is_full()) {
+            to = to.min(member.acknowledged);
+        }
+        if self.acknowledged.lt(to) {
+            self.acknowledged = to;
+            // Replies and events in the order of one switch: what happened before an epoch, the epoch's replies, what came after.
+            while let Some(&(ticket, epoch)) = self.sealed.front() {
+                if !epoch.le(to) {
+                    break;
+                }
+                self.release_before(epoch);
+                self.sealed.pop_front();
+                self.out.push(Output::Completed { ticket, epoch });
+            }
+            self.release_upto(to);
+        }
+        self.forget_entries();
+    }
+
+    pub(super) fn release_before(&mut self, epoch: Epoch) {
+        let before = Epoch(epoch.0.wrapping_sub(1));
+        self.release_upto(before);
+    }
+
+    /// Rule 10.
+    pub(super) fn release_upto(&mut self, upto: Epoch) {
+        debug_assert!(upto.le(self.acknowledged));
+        while let Some(event) = self.hold.release(upto) {
+            self.out.push(Output::Release(event));
+        }
+    }
+
+    pub(super) fn forget_entries(&mut self) {
+        while let Some(front) = self.entries.front() {
+            let epoch = front.epoch;
+            let needed =
+                self.acknowledged.lt(epoch) || self.members.values().any(|m| m.staged.lt(epoch));
+            if needed {
+                break;
+            }
+            if let EntryKind::Update { remove, .. } = &front.kind
+                && !remove.is_empty()
+            {
+                self.removed += remove.len();
+                self.removed_upto = epoch;
+            }
+            self.entries.pop_front();
+        }
+        if self.removed >= COLLECT_AT {
+            self.collect();
+        }
+    }
+
+    /// Whether nothing submitted up to this ticket waits for its activation.
+    pub(super) fn is_activated(&self, after: Ticket) -> bool {
+        let waiting = self.pending.front().map(|(t, _)| *t);
+        let mut sealed = self.sealed.iter();
+        let inactive = sealed.find(|(_, e)| self.activated.lt(*e)).map(|(t, _)| *t);
+        self.recovered() && waiting.is_none_or(|t| t > after) && inactive.is_none_or(|t| t > after)
+    }
+
+    pub(super) fn send_packet_outs(&mut self) {
+        let waiting = mem::take(&mut self.packet_outs);
+        for (after, id) in waiting {
+            if self.is_activated(after) {
+                let min_clock = self.activated;
+                self.out.push(Output::SendPacketOut { id, min_clock });
+            } else {
+                self.packet_outs.push_back((after, id));
+            }
+        }
+    }
+
+    pub(super) fn complete_barriers(&mut self) {
+        for mut barrier in mem::take(&mut self.barriers) {
+            barrier
+                .packet_outs
+                .retain(|id| self.outstanding.contains(id));
+            let waiting = self.pending.front().map(|(t, _)| *t);
+            let sealed = self.sealed.front().map(|(t, _)| *t);
+            let settled = |t: Option<Ticket>| t.is_none_or(|t| t > barrier.after);
+            if barrier.packet_outs.is_empty() && settled(waiting) && settled(sealed) {
+                self.out.push(Output::Completed {
+                    ticket: barrier.ticket,
+                    epoch: self.acknowledged,
+                });
+            } else {
+                self.barriers.push(barrier);
+            }
+        }
+    }
+}
+
+/// Joins an update to the one before it, if that is of the same switch. A rule that comes and goes within one entry is never visible
+/// and leaves both lists. Returns what needs an entry of its own.
+fn merge(into: Option<&mut Entry>, kind: EntryKind) -> Option<EntryKind> {
+    let (Some(entry), EntryKind::Update { switch, .. }) = (into, &kind) else {
+        return Some(kind);
+    };
+    match &mut entry.kind {
+        EntryKind::Update {
+            switch: same,
+            add: adds,
+            remove: removes,
+        } if same == switch => {
+            let EntryKind::Update { add, remove, .. } = kind else {
+                return Some(kind);
+            };
+            let here: BTreeSet<_> = adds.iter().map(|a| a.id).collect();
+            let gone: BTreeSet<_> = remove.iter().map(|r| r.id).collect();
+            adds.retain(|a| !gone.contains(&a.id));
+            removes.extend(remove.into_iter().filter(|r| !here.contains(&r.id)));
+            adds.extend(add);
+            None
+        }
+        _ => Some(kind),
+    }
+}
