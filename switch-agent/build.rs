@@ -47,13 +47,6 @@ fn choose() -> Result<(), String> {
             committed.display()
         );
         committed
-    } else if env::var_os("LIME_EBPF_STRICT").is_none()
-        && digest::OBJECTS.iter().all(|o| committed.join(o).is_file())
-    {
-        println!(
-            "cargo:warning=the committed kernel objects are older than their sources: run `cargo xtask ebpf`"
-        );
-        committed
     } else {
         return Err(format!(
             "the compiled kernel objects in {} are not of the present sources (switch-ebpf, switch-abi); \

@@ -1,6 +1,8 @@
 //! The kernel programs under real TCP between network namespaces: segmentation offload, partial checksums and re-encapsulation,
 //! which test runs can not show. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
+
 #[path = "kernel/frames.rs"]
 #[allow(dead_code, reason = "shared with the other kernel tests")]
 mod frames;

@@ -7,4 +7,5 @@ mod events;
 mod frames;
 mod parse;
 mod tunnel;
+#[allow(dead_code, reason = "shared with the tests under traffic")]
 mod world;

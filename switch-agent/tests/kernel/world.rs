@@ -99,7 +99,7 @@ impl World {
     pub fn here() -> Self {
         let cpus = aya::util::nr_cpus().unwrap() as u32;
         let (rule_stride, port_stride, mask) = (RULES, PORTS, BUCKETS - 1);
-        let mut bpf = EbpfLoader::new()
+        let bpf = EbpfLoader::new()
             .map_max_entries(maps::RULE_COUNTERS, RULES * cpus)
             .map_max_entries(maps::PORT_COUNTERS, PORTS * cpus)
             .override_global("RULE_STRIDE", &rule_stride, true)
