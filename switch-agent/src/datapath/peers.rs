@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use lime_core::HostId;
 use switch_abi::{
-    DEVICE_UNDERLAY, MAX_IFINDEX, PEER_SELF, PORT_REMOTE, PeerEntry, PeerHeader, TUNNEL_PORT,
-    TunnelPeerKey,
+    DEVICE_UNDERLAY, MAX_IFINDEX, OUTER_IPV4_LEN, OUTER_IPV6_LEN, PEER_SELF, PORT_REMOTE,
+    PeerEntry, PeerHeader, TUNNEL_PORT, TunnelPeerKey,
 };
 
 use super::networks::source_bytes;
@@ -56,6 +56,24 @@ impl Datapath {
         };
         self.peer_slot(host)?;
         self.write_header(host, &header)
+    }
+
+    /// Whether frames to `host` go to `address` by some next hop: set in this process's life, or adopted.
+    pub fn reaches(&self, host: HostId, address: IpAddr) -> bool {
+        let Some(peer) = self.peers.get(&host) else {
+            return false;
+        };
+        let entry = self.store.maps.peers.read(peer.slot);
+        let header = &entry.variants[(entry.current & 1) as usize];
+        header.ifindex != 0
+            && match address {
+                IpAddr::V4(a) => {
+                    header.len as usize == OUTER_IPV4_LEN && header.bytes[30..34] == a.octets()
+                }
+                IpAddr::V6(a) => {
+                    header.len as usize == OUTER_IPV6_LEN && header.bytes[38..54] == a.octets()
+                }
+            }
     }
 
     /// Forgets a host; one that is not known is fine.
@@ -283,6 +301,25 @@ mod tests {
         assert_eq!(header.bytes[..6], [4; 6]);
         assert_eq!(checksum(&header.bytes[14..34]), 0);
         assert_eq!(header.bytes[34..42], [0x17, 0xc1, 0x17, 0xc1, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_path_is_known_by_its_address() {
+        let mut datapath = Datapath::in_memory(&crate::datapath::Limits::default()).unwrap();
+        let host = HostId(7);
+        let (here, there): (IpAddr, IpAddr) =
+            ("10.0.0.2".parse().unwrap(), "10.0.0.3".parse().unwrap());
+        assert!(!datapath.reaches(host, here));
+        datapath
+            .set_peer(host, Some(&route("10.0.0.1", "10.0.0.2")))
+            .unwrap();
+        assert!(datapath.reaches(host, here) && !datapath.reaches(host, there));
+        datapath
+            .set_peer(host, Some(&route("fd00::1", "fd00::2")))
+            .unwrap();
+        assert!(datapath.reaches(host, "fd00::2".parse().unwrap()));
+        datapath.set_peer(host, None).unwrap();
+        assert!(!datapath.reaches(host, here));
     }
 
     #[test]

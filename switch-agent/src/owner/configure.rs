@@ -95,7 +95,10 @@ impl Owner {
         // Peers before all that refers to them.
         for (&host, &address) in &desired.members {
             let route = self.routes.get(&host).filter(|r| r.dst == address);
-            self.datapath.set_peer(host, route)?;
+            // After a restart, paths have still to be found: an adopted one goes on meanwhile.
+            if route.is_some() || !self.datapath.reaches(host, address) {
+                self.datapath.set_peer(host, route)?;
+            }
         }
         let members: Vec<_> = desired.members.iter().map(|(&h, &a)| (h, a)).collect();
         self.datapath.set_members(id, &members)?;

@@ -96,10 +96,15 @@ impl Owner {
                     // Found before the last change of what is wanted.
                     return;
                 }
-                match route {
+                let known = match route {
                     Some(route) => self.routes.insert(host, route),
                     None => self.routes.remove(&host),
                 };
+                if route.is_none() && known.is_none() {
+                    // Not found yet, which is not lost: an adopted path goes on.
+                    self.report_underlay();
+                    return;
+                }
                 if let Err(error) = self.datapath.set_peer(host, route.as_ref()) {
                     warn!(%host, error = chain(&error), "path to peer not set");
                 }
