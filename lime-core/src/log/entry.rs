@@ -9,7 +9,7 @@ use crate::flow::Rule;
 use crate::{Epoch, HostId, RuleId, SwitchId};
 
 /// A rule that an entry adds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct Added {
     /// Its id.
     pub id: RuleId,
@@ -19,7 +19,7 @@ pub struct Added {
 }
 
 /// A rule that an entry removes, with all that is needed to undo it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct Removed {
     /// Its id.
     pub id: RuleId,
@@ -31,7 +31,7 @@ pub struct Removed {
 }
 
 /// What an entry does. Each concerns one switch at most; every member takes part in every epoch (rule 7).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub enum EntryKind {
     /// Changes of a switch's rules.
     Update {
@@ -73,7 +73,7 @@ impl EntryKind {
 }
 
 /// An entry with its place in the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct Entry {
     /// Its number.
     pub epoch: Epoch,

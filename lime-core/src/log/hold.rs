@@ -8,7 +8,7 @@ use crate::Epoch;
 const MAX_HELD: usize = 65_536;
 
 /// Events by version, FIFO within one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct HoldBack<E> {
     held: VecDeque<(Epoch, E)>,
     released: Epoch,

@@ -3,7 +3,7 @@
 use crate::Epoch;
 
 /// One member, or a learner that becomes one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     /// Its stream is open.
     pub connected: bool,

@@ -23,7 +23,8 @@ pub const MAX_PENDING: usize = 1 << 20;
 const COLLECT_AT: usize = 4096;
 
 /// The coordinator's half of the protocol for one network; `E` is what the shell carries of an event.
-#[derive(Clone, Debug)]
+/// `Hash` is over all of it: what the model checker tells states apart by.
+#[derive(Clone, Debug, Hash)]
 pub struct Sequencer<E> {
     consistency: Consistency,
     /// Last entry made, last one in the store, last one activated, last one that all members acknowledged.
@@ -54,7 +55,7 @@ pub struct Sequencer<E> {
     out: Vec<Output<E>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Barrier {
     ticket: Ticket,
     after: Ticket,
