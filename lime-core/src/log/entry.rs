@@ -86,7 +86,7 @@ pub struct Entry {
 pub struct Ticket(pub u64);
 
 /// What the shell is to do, in the order given. Messages to one host go into its one FIFO stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Output<E> {
     /// Write these entries to the store, then call [`logged`](super::Sequencer::logged) (rule 19: before anybody hears of them).
     Log(Vec<Arc<Entry>>),
@@ -149,7 +149,7 @@ pub enum Output<E> {
 }
 
 /// A member could not stage an entry.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq, Hash)]
 #[error("host {host} could not take the update: {reason}")]
 pub struct StageError {
     /// Which member.
