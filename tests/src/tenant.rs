@@ -116,7 +116,7 @@ impl Tenant {
             host: host.to_owned(),
             device: Lab::port_device(end_host),
             attach: self.attach.into(),
-            driver: lab.driver(end_host, host).await?,
+            driver: lab.driver(end_host)?,
             mtu: 0,
             no_flood: false,
         };
@@ -193,30 +193,22 @@ impl Tenant {
     }
 
     /// What it takes to migrate the whole network, with its end hosts.
-    pub async fn migration_request(
-        &self,
-        lab: &Lab,
-        from: &str,
-        to: &str,
-    ) -> Result<MigrationRequest, LabError> {
-        let mut ports = Vec::new();
-        for p in &self.plugged {
-            ports.push(PortTarget {
-                switch: p.switch.clone(),
-                port_no: p.port_no,
-                device: Lab::port_device(&p.end_host),
-                driver: lab.driver(&p.end_host, to).await?,
-            });
-        }
-        Ok(MigrationRequest {
+    pub fn migration_request(&self, from: &str, to: &str) -> MigrationRequest {
+        let target = |p: &Plugged| PortTarget {
+            switch: p.switch.clone(),
+            port_no: p.port_no,
+            device: Lab::port_device(&p.end_host),
+            driver: String::new(),
+        };
+        MigrationRequest {
             network: self.network.clone(),
             switches: Vec::new(),
             from: from.to_owned(),
             to: to.to_owned(),
-            ports,
+            ports: self.plugged.iter().map(target).collect(),
             device_template: String::new(),
             keep_ports: false,
-        })
+        }
     }
 
     /// Starts a migration.
@@ -275,14 +267,10 @@ impl Tenant {
     }
 
     /// Migrates the whole network and waits for the end.
-    pub async fn migrate(
-        &mut self,
-        lab: &Lab,
-        from: &str,
-        to: &str,
-    ) -> Result<Migration, LabError> {
-        let request = self.migration_request(lab, from, to).await?;
-        let started = self.start_migration(request).await?;
+    pub async fn migrate(&mut self, from: &str, to: &str) -> Result<Migration, LabError> {
+        let started = self
+            .start_migration(self.migration_request(from, to))
+            .await?;
         self.watch_migration(started.id, std::time::Duration::from_secs(30), |_| ())
             .await
     }

@@ -235,7 +235,7 @@ async fn migrations_that_cannot_work_do_not_start() {
     let lab = lab(2, 2, PortAttach::Tc).await;
     let mut tenant = one_switch(&lab, PortAttach::Tc).await;
     flood(&mut tenant, "s1").await;
-    let good = tenant.migration_request(&lab, "a", "b").await.unwrap();
+    let good = tenant.migration_request("a", "b");
 
     let mut request = good.clone();
     request.to = "nohost".into();

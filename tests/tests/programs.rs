@@ -40,7 +40,7 @@ async fn a_network_is_made_and_read_by_the_command_line() {
     lime_ok(&lab, &["network", "create", "acme"]);
     lime_ok(&lab, &["switch", "create", "acme/edge", "--host", "a"]);
     for (n, end_host) in [("1", "h1"), ("2", "h2")] {
-        let driver = lab.driver(end_host, "a").await.unwrap();
+        let driver = lab.driver(end_host).unwrap();
         let port = format!("acme/edge:{n}");
         let device = Lab::port_device(end_host);
         let args = ["port", "create", &port, "--host", "a", "--device", &device];

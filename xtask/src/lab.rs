@@ -92,7 +92,7 @@ async fn run_up(up: &Up) -> Result<()> {
         _ = tokio::signal::ctrl_c() => bail!("interrupted"),
         _ = terminate.recv() => bail!("interrupted"),
     };
-    describe(&lab).await?;
+    describe(&lab)?;
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
@@ -102,7 +102,7 @@ async fn run_up(up: &Up) -> Result<()> {
     Ok(())
 }
 
-async fn describe(lab: &Lab) -> Result<()> {
+fn describe(lab: &Lab) -> Result<()> {
     println!(
         "Lab {} is up. Coordinator: http://{}\n",
         lab.name(),
@@ -133,17 +133,10 @@ async fn describe(lab: &Lab) -> Result<()> {
             end_host.name()
         );
         println!(
-            "\nDrivers, by which ports on a host get their end host (create port ... --driver):"
+            "\nA port gets its end host by the driver (lime port create NET/SWITCH --host HOST --device DEVICE --driver DRIVER):"
         );
         for end_host in lab.end_hosts() {
-            for h in lab.hosts() {
-                println!(
-                    "  {} on {}: {}",
-                    end_host.name(),
-                    h.name(),
-                    lab.driver(end_host.name(), h.name()).await?
-                );
-            }
+            println!("  {}: {}", end_host.name(), lab.driver(end_host.name())?);
         }
         println!("\nAll end hosts are plugged in at host {}.", host.name());
     }

@@ -149,7 +149,7 @@ async fn run_in(lab: &Lab, options: &Options, say: &Say) -> Result<Outcome, Demo
 
     say.step("migrating both switches and all end hosts from a to b");
     let started_at = origin.elapsed();
-    let migration = migrate(lab, &mut tenant, say).await?;
+    let migration = migrate(&mut tenant, say).await?;
     say.step(&format!(
         "migration {}; traffic goes on for {:.0} s",
         report::outcome(&migration),
@@ -217,8 +217,8 @@ fn start_probes(lab: &Lab, options: &Options) -> Result<(Vec<Echo>, Vec<Prober>)
     Ok((echoes, probers))
 }
 
-async fn migrate(lab: &Lab, tenant: &mut Tenant, say: &Say) -> Result<Migration, LabError> {
-    let request = tenant.migration_request(lab, "a", "b").await?;
+async fn migrate(tenant: &mut Tenant, say: &Say) -> Result<Migration, LabError> {
+    let request = tenant.migration_request("a", "b");
     let started = tenant.start_migration(request).await?;
     let bar = say.bar(u64::from(started.steps));
     let ended = tenant

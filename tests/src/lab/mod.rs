@@ -159,11 +159,10 @@ impl Lab {
         Ok(format!("p{number}-{end_host}"))
     }
 
-    /// The driver of the port that `end_host` has on `host`: what `CreatePort`, `MovePort` and `PortTarget` take.
-    pub async fn driver(&self, end_host: &str, host: &str) -> Result<String, LabError> {
+    /// The driver of the ports of `end_host`, the same on every host: what `CreatePort`, `MovePort` and `PortTarget` take.
+    pub fn driver(&self, end_host: &str) -> Result<String, LabError> {
         let outer = self.end_host(end_host)?.outer_index();
-        let far_end = self.core.index(&self.far_end(end_host, host)?).await?;
-        Ok(self.lock_plug()?.driver(outer, far_end))
+        Ok(self.lock_plug()?.driver(outer))
     }
 
     /// Plugs `end_host` into its port on `host`, behind LIME's back.

@@ -77,9 +77,9 @@ impl Plug {
         self.redirect.get(&from, 0).map_err(refused("read its map"))
     }
 
-    /// The port driver of the port whose far end is `far_end`, for the end host whose outer end is `outer`.
-    pub fn driver(&self, outer: u32, far_end: u32) -> String {
-        format!("plug:{}:{outer}:{far_end}", self.pin.display())
+    /// The port driver for the end host whose outer end is `outer`: the far end of whichever port has it.
+    pub fn driver(&self, outer: u32) -> String {
+        format!("plug:{}:{outer}:peer", self.pin.display())
     }
 }
 
