@@ -268,3 +268,38 @@ async fn an_update_that_a_host_cannot_stage_is_undone_everywhere() {
         .into_inner();
     assert_eq!(shown.switches[0].rules, 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_while_a_host_is_away_is_gone_when_it_returns() {
+    let coordinator = Coordinator::start().await;
+    let _a = FakeAgent::start(&coordinator.url(), "a").await;
+    let mut b = FakeAgent::start(&coordinator.url(), "b").await;
+    let mut client = coordinator.client().await;
+    network(&mut client, "n").await;
+    switch(&mut client, "n", "s", "a").await;
+    client
+        .create_port(port_request("n", "s", "b", "vm-1"))
+        .await
+        .unwrap();
+    b.kill();
+    until("the host to be gone", || async {
+        let mut client = coordinator.client().await;
+        let hosts = client.list_hosts(v1::ListHostsRequest {}).await.unwrap();
+        let gone = |h: &v1::Host| h.name == "b" && !h.connected;
+        hosts.into_inner().hosts.iter().any(gone).then_some(())
+    })
+    .await;
+    client
+        .delete_port(v1::DeletePortRequest {
+            network: "n".into(),
+            switch: "s".into(),
+            port_no: 1,
+        })
+        .await
+        .unwrap();
+    b.revive();
+    until("the host to forget the network", || async {
+        b.network(1).is_none().then_some(())
+    })
+    .await;
+}

@@ -14,6 +14,7 @@ use v1::agent_message::Message as FromAgent;
 use v1::coordinator_message::Message;
 
 use super::{Host, Session, Waiting};
+use crate::ops::Operation;
 use crate::shared::Shared;
 use crate::store::{Change, HostRecord};
 
@@ -173,6 +174,7 @@ async fn read(
         network.host_up(session.clone(), adopted.cloned()).await;
     }
     shared.hosts.notify();
+    shared.tasks.spawn(tidy(Arc::clone(shared), session.host));
     loop {
         let next = tokio::select! {
             next = incoming.message() => next,
@@ -204,6 +206,30 @@ async fn read(
         network.host_down(session.clone()).await;
     }
     shared.hosts.notify();
+}
+
+/// What was deleted while the host was away is brought to its end.
+async fn tidy(shared: Arc<Shared>, host: HostId) {
+    for network in shared.networks() {
+        if shared.migrations.is_busy(network.id) || !network.is_member(host).await {
+            continue;
+        }
+        let turn = Arc::clone(&network.ops);
+        let work = async {
+            let _turn = turn.lock().await;
+            if shared.migrations.is_busy(network.id) {
+                return Ok(());
+            }
+            Operation::new(&shared, &network).tidy().await
+        };
+        let result = tokio::select! {
+            result = work => result,
+            () = shared.shutdown.cancelled() => return,
+        };
+        if let Err(e) = result {
+            warn!(network = %network.name, "letting idle hosts leave: {}", e.message());
+        }
+    }
 }
 
 async fn dispatch(shared: &Arc<Shared>, session: &Session, message: FromAgent) {

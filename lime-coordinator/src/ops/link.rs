@@ -41,7 +41,7 @@ impl Operation {
             Ok(()) => Ok(ends),
             Err(e) => {
                 self.drop_ports(vec![ends.0, ends.1]).await?;
-                let _ = self.configure_all().await;
+                let _ = self.configure_connected().await;
                 Err(e)
             }
         }
@@ -50,6 +50,6 @@ impl Operation {
     /// Deletes a link and the ports at its ends.
     pub async fn delete_link(&self, a: PortId, b: PortId) -> Result<(), Status> {
         self.drop_ports(vec![a, b]).await?;
-        self.configure_all().await
+        self.configure_connected().await
     }
 }

@@ -126,6 +126,35 @@ impl Operation {
         self.drop_member(host, Some(counters)).await
     }
 
+    /// The same, if all members are there now; else it is done when the missing ones come back ([`Self::tidy`]).
+    pub async fn release_if_here(&self, host: HostId) -> Result<(), Status> {
+        let here = self
+            .network
+            .call(|s| s.model.members.keys().all(|h| s.sessions.contains_key(h)))
+            .await?;
+        if here {
+            return self.release_member(host).await;
+        }
+        Ok(())
+    }
+
+    /// Lets all hosts leave on which nothing of the network is, as far as that is possible now.
+    pub async fn tidy(&self) -> Result<(), Status> {
+        let idle = self
+            .network
+            .call(|s| {
+                let members = s.model.members.keys().copied();
+                members
+                    .filter(|h| !s.model.uses(*h))
+                    .collect::<Vec<HostId>>()
+            })
+            .await?;
+        for host in idle {
+            self.release_if_here(host).await?;
+        }
+        Ok(())
+    }
+
     async fn drop_member(&self, host: HostId, finals: Option<v1::Counters>) -> Result<(), Status> {
         let commit = self
             .network

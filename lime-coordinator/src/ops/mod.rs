@@ -113,6 +113,19 @@ impl Operation {
         self.configure_these(hosts).await
     }
 
+    /// Brings the members that are connected to their desired state; the others get it when they come back.
+    pub async fn configure_connected(&self) -> Result<(), Status> {
+        let hosts = self
+            .network
+            .call(|state| {
+                let members = state.model.members.keys().copied();
+                let here = members.filter(|h| state.sessions.contains_key(h));
+                here.collect::<Vec<_>>()
+            })
+            .await?;
+        self.configure_these(hosts).await
+    }
+
     /// Brings these to their desired state, all at a time.
     pub async fn configure_these(&self, hosts: Vec<HostId>) -> Result<(), Status> {
         let all = hosts.into_iter().map(|h| self.configure(h));

@@ -100,7 +100,7 @@ impl Operation {
             Ok(()) => Ok(id),
             Err(e) => {
                 self.drop_ports(vec![id]).await?;
-                let _ = self.configure_all().await;
+                let _ = self.configure_connected().await;
                 Err(e)
             }
         }
@@ -119,9 +119,9 @@ impl Operation {
             })
             .await?;
         self.drop_ports(vec![id]).await?;
-        self.configure_all().await?;
+        self.configure_connected().await?;
         match host {
-            Some(host) => self.release_member(host).await,
+            Some(host) => self.release_if_here(host).await,
             None => Ok(()),
         }
     }

@@ -78,20 +78,9 @@ impl Operation {
             })
             .await?;
         self.committed(commit).await?;
-        // A host that is away now learns it when it comes back.
-        let connected = self
-            .network
-            .call(|s| {
-                let members = s.model.members.keys();
-                members
-                    .filter(|h| s.sessions.contains_key(h))
-                    .copied()
-                    .collect::<Vec<_>>()
-            })
-            .await?;
-        self.configure_these(connected).await?;
+        self.configure_connected().await?;
         for host in hosts {
-            self.release_member(host).await?;
+            self.release_if_here(host).await?;
         }
         Ok(())
     }
