@@ -291,7 +291,11 @@ fn a_packet_out_meets_the_table_of_its_place_in_the_stream() {
             session.send(ToAgent::Stage(next)).await;
             session.send(packet_out(n.into(), 1, TABLE, frame(n))).await;
             session
-                .send(ToAgent::Activate(v1::Activate { network: 1, epoch }))
+                .send(ToAgent::Activate(v1::Activate {
+                    network: 1,
+                    epoch,
+                    past: 0,
+                }))
                 .await;
         }
         session

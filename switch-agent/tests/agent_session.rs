@@ -251,6 +251,7 @@ fn a_lost_stream_is_dialled_again_and_greeted_with_what_is_in_force() {
             .send(ToAgent::Activate(v1::Activate {
                 network: 1,
                 epoch: 1,
+                past: 0,
             }))
             .await;
         drop(session);
@@ -313,5 +314,26 @@ fn unloading_leaves_nothing_and_needs_the_agent_to_be_stopped() {
         assert!(nix::net::if_::if_nametoindex(send.as_str()).is_err());
         // Again does no harm.
         switch_agent::unload(&config).await.unwrap();
+    });
+}
+
+/// Each change of a rule leaves a version in one chain, until all members are past it.
+#[test]
+fn one_rule_can_be_changed_again_and_again() {
+    in_namespace(async |world| {
+        let mut coordinator = Coordinator::start().await;
+        let agent = world.agent(&coordinator.address);
+        let (mut session, _) = coordinator.accept().await;
+        assert_eq!(session.configure(network(4)).await.error, None);
+        let changes = 2 * switch_abi::MAX_CHAIN + 10;
+        for epoch in 1..=changes {
+            let mut change = stage(epoch, vec![rule(epoch.into(), 5, &[2])]);
+            change
+                .remove
+                .extend((epoch > 1).then(|| u64::from(epoch - 1)));
+            assert_eq!(session.stage(change).await.error, None, "change {epoch}");
+            session.activate_past(1, epoch, epoch - 1).await;
+        }
+        agent.stop().await;
     });
 }

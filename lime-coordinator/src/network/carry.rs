@@ -200,6 +200,7 @@ impl State {
         let message = Message::Activate(v1::Activate {
             network: self.model.id.0,
             epoch: epoch.0,
+            past: self.seq.acknowledged().0,
         });
         if delayed {
             let delay = random_below(NAIVE_DELAY);

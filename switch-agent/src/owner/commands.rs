@@ -103,6 +103,9 @@ impl Owner {
 
     fn activate(&mut self, activate: &v1::Activate) {
         let (network, epoch) = (NetworkId(activate.network), Epoch(activate.epoch));
+        if let Some(known) = self.networks.get_mut(&network) {
+            known.past = Epoch(activate.past);
+        }
         match self.datapath.raise_clock(network, epoch) {
             Ok(_) => self.grace.after(After::Activated {
                 session: self.outbox.session(),

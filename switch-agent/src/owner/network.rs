@@ -18,6 +18,8 @@ pub(super) struct Network {
     pub locals: BTreeMap<PortId, Local>,
     /// Switches of which all rules are here.
     pub instances: BTreeSet<SwitchId>,
+    /// All members are past this epoch: rule versions that ended by then may go when their room is needed.
+    pub past: Epoch,
     /// A stage of which not all parts are here.
     pub staging: Option<PartialStage>,
     /// A stage of several parts was refused, and its last part has not come yet.

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::Owner;
 use super::network::PartialStage;
-use crate::datapath::SnapshotRule;
+use crate::datapath::{Datapath, DatapathError, SnapshotRule};
 use crate::error::{CommandError, CommandResult};
 
 impl Owner {
@@ -87,12 +87,22 @@ impl Owner {
             network.staging = Some(parts);
             return Ok(());
         }
-        if stage.replace {
-            self.datapath
-                .restage(id, epoch, switch, &parts.add, &parts.remove)?;
-        } else {
-            self.datapath
-                .stage(id, epoch, switch, &parts.add, &parts.remove)?;
+        let past = network.past;
+        let stage = |datapath: &mut Datapath| {
+            if stage.replace {
+                datapath.restage(id, epoch, switch, &parts.add, &parts.remove)
+            } else {
+                datapath.stage(id, epoch, switch, &parts.add, &parts.remove)
+            }
+        };
+        match stage(&mut self.datapath) {
+            // Ended versions that nobody needs any more may be what is in the way: the same match updated many times in a row.
+            Err(DatapathError::NoSpace { .. })
+                if past != Epoch::ZERO && self.datapath.collect(id, past)? > 0 =>
+            {
+                stage(&mut self.datapath)?;
+            }
+            result => result?,
         }
         Ok(())
     }

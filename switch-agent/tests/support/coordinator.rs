@@ -151,7 +151,16 @@ impl Session {
 
     /// Activates an epoch and waits until it is.
     pub async fn activate(&mut self, network: u32, epoch: u32) {
-        let activate = v1::Activate { network, epoch };
+        self.activate_past(network, epoch, 0).await;
+    }
+
+    /// The same, and says that all members are past an earlier epoch.
+    pub async fn activate_past(&mut self, network: u32, epoch: u32, past: u32) {
+        let activate = v1::Activate {
+            network,
+            epoch,
+            past,
+        };
         self.send(coordinator_message::Message::Activate(activate))
             .await;
         self.wait(|m| match m {
