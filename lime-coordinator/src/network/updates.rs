@@ -1,5 +1,6 @@
 //! Changes of rules.
 
+use lime_core::HostId;
 use lime_core::flow::{Action, FlowMod};
 use lime_core::log::{EntryKind, MAX_PENDING, StageError, Ticket};
 use lime_core::model::{GroupUse, expand};
@@ -91,16 +92,13 @@ impl State {
         let (added, removed) = (add.len(), remove.len());
         let need = i64::try_from(added).unwrap_or(i64::MAX);
         // Checked before it is in the log: a host that could not stage it would hold everybody up.
-        let full = {
-            let hosts = self.shared.hosts.lock();
-            let mut full = None;
-            for host in instances.keys().filter_map(|h| hosts.get(h)) {
-                if host.session.is_some() && need > 0 && host.free_rules < need {
-                    full = Some((host.record.name.clone(), host.free_rules));
-                }
-            }
-            full
-        };
+        let mut full = self.host_without_room(instances.keys().copied(), need);
+        if full.is_some() {
+            // What was removed before may still take room.
+            self.seq.collect();
+            self.carry_out();
+            full = self.host_without_room(instances.keys().copied(), need);
+        }
         if let Some((host, free)) = full {
             self.rules.undo(&kind);
             return Err(Status::resource_exhausted(format!(
@@ -118,6 +116,20 @@ impl State {
             ticket,
             added: number(added),
             removed: number(removed),
+        })
+    }
+
+    /// A connected host that has not room for so many more rules: its name, and for how many it has.
+    fn host_without_room(
+        &self,
+        mut hosts: impl Iterator<Item = HostId>,
+        need: i64,
+    ) -> Option<(String, i64)> {
+        let known = self.shared.hosts.lock();
+        hosts.find_map(|h| {
+            let host = known.get(&h)?;
+            let short = host.session.is_some() && need > 0 && host.free_rules < need;
+            short.then(|| (host.record.name.clone(), host.free_rules))
         })
     }
 
