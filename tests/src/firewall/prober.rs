@@ -15,7 +15,7 @@ pub const PORT: u16 = 7000;
 /// First source port; each flow takes the next.
 const FIRST_SOURCE_PORT: u16 = 20_000;
 /// How long a flow waits for its answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the prober saw.
 #[derive(Clone, Debug, Default)]
