@@ -13,11 +13,14 @@ const PACKAGES: [&str; 4] = [
     "lime-tests",
 ];
 
+/// Groups that `lime-bench` knows: checked here too, before minutes of building.
+const GROUPS: [&str; 4] = ["pipeline", "rules", "clone", "throughput"];
+
 /// Measures LIME beside bare redirects, the Linux bridge and VXLAN, on this machine
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which groups of figures: pipeline, rules, clone, throughput; all if none is named
-    #[arg(value_name = "NAME")]
+    /// Which groups of figures; all if none is named
+    #[arg(value_name = "NAME", value_parser = GROUPS)]
     pub names: Vec<String>,
     /// Also write the figures and the machine to this file
     #[arg(long, value_name = "FILE")]
