@@ -1,0 +1,116 @@
+//! What became of a frame.
+
+use std::collections::BTreeMap;
+
+use lime_core::{Epoch, PortId, PortNo, RuleId, SwitchId};
+
+/// Everything that one frame caused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Frames that left by ports, in order.
+    pub sent: Vec<(PortId, Vec<u8>)>,
+    /// Packets for the controller, in order.
+    pub events: Vec<Event>,
+    /// Rules that counted.
+    pub rules: BTreeMap<RuleId, Count>,
+    /// Ports that counted.
+    pub ports: BTreeMap<PortId, PortCount>,
+}
+
+impl Outcome {
+    /// The counters of a port.
+    pub(crate) fn port(&mut self, port: PortId) -> &mut PortCount {
+        self.ports.entry(port).or_default()
+    }
+
+    pub(crate) fn drop(&mut self, port: PortId, reason: Drop) {
+        *self.port(port).drops.entry(reason).or_default() += 1;
+    }
+}
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, from the Ethernet header on.
+    pub bytes: u64,
+}
+
+impl Count {
+    pub(crate) fn add(&mut self, frame: &[u8]) {
+        self.packets += 1;
+        self.bytes += frame.len() as u64;
+    }
+}
+
+/// A port's counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortCount {
+    /// Came in.
+    pub received: Count,
+    /// Handed to the device or to the link's other end. Frames to other hosts are counted there.
+    pub sent: Count,
+    /// Dropped.
+    pub drops: BTreeMap<Drop, u64>,
+}
+
+/// Why a packet, or a copy of it, was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Drop {
+    /// No rule matched: counted at the port by which the packet came into the switch, as all that are not about an output.
+    TableMiss,
+    /// The rules that matched in a switch output it nowhere.
+    RuleDrop,
+    /// No Ethernet header.
+    Malformed,
+    /// Output to a port that is down or does not exist: counted at that port.
+    PortDown,
+    /// Through too many switches: at the port where it would have gone on.
+    HopLimit,
+    /// Larger than the output port's MTU: counted at that port.
+    TooBig,
+    /// Output to the port it came in by.
+    OutputToInPort,
+    /// An action for a header that the packet does not have. The packet goes no further.
+    BadSetField,
+}
+
+impl Drop {
+    /// Its name in statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Drop::TableMiss => "table-miss",
+            Drop::RuleDrop => "rule-drop",
+            Drop::Malformed => "malformed",
+            Drop::PortDown => "port-down",
+            Drop::HopLimit => "hop-limit",
+            Drop::TooBig => "too-big",
+            Drop::OutputToInPort => "output-to-in-port",
+            Drop::BadSetField => "bad-set-field",
+        }
+    }
+}
+
+/// A packet for the controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Switch that sent it.
+    pub switch: SwitchId,
+    /// Table of the rule.
+    pub table: u8,
+    /// The rule is the table-miss entry (OpenFlow 1.3.5, 5.4): priority 0, matches everything.
+    pub miss: bool,
+    /// Port by which the packet came into the switch.
+    pub in_port: PortNo,
+    /// The rule.
+    pub rule: RuleId,
+    /// Its cookie.
+    pub cookie: u64,
+    /// Clock that the packet was processed at.
+    pub version: Epoch,
+    /// Length of the whole packet.
+    pub total_len: usize,
+    /// Its beginning.
+    pub data: Vec<u8>,
+}

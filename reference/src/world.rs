@@ -1,0 +1,87 @@
+//! A network of switches on one host: ports, links, and rules with their epochs.
+
+use lime_core::flow::Rule;
+use lime_core::{Epoch, PortId, PortNo, RuleId, SwitchId};
+
+use crate::Fault;
+
+/// Where a port leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// To a device of this host.
+    Local,
+    /// To a device of another host. What is sent there is not counted as sent here.
+    Remote,
+    /// To the port at the other end of a link.
+    Link(PortId),
+}
+
+/// One port of a switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Which.
+    pub id: PortId,
+    /// Of which switch.
+    pub switch: SwitchId,
+    /// Its number there.
+    pub number: PortNo,
+    /// Where it leads.
+    pub place: Place,
+    /// Outputs are dropped.
+    pub down: bool,
+    /// Floods leave it out.
+    pub no_flood: bool,
+    /// Largest L3 packet, bytes; 0: any.
+    pub mtu: u32,
+}
+
+/// A rule with the epochs at which it is visible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// Which.
+    pub id: RuleId,
+    /// In which switch.
+    pub switch: SwitchId,
+    /// What it says.
+    pub rule: Rule,
+    /// First epoch.
+    pub from: Epoch,
+    /// First epoch at which it no longer is.
+    pub to: Option<Epoch>,
+}
+
+impl Installed {
+    pub(crate) fn visible(&self, clock: Epoch, fault: Option<Fault>) -> bool {
+        let ended = match self.to {
+            None => false,
+            Some(to) if fault == Some(Fault::ValidToInclusive) => to.lt(clock),
+            Some(to) => to.le(clock),
+        };
+        self.from.le(clock) && !ended
+    }
+}
+
+/// Everything.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// All ports, of all switches.
+    pub ports: Vec<Port>,
+    /// All rules, of all switches and epochs. Of those that overlap in a table and are visible together, no two have one priority.
+    pub rules: Vec<Installed>,
+    /// The epoch that packets are processed at.
+    pub clock: Epoch,
+    /// A mistake to make.
+    pub fault: Option<Fault>,
+}
+
+impl World {
+    pub(crate) fn port(&self, id: PortId) -> Option<&Port> {
+        self.ports.iter().find(|p| p.id == id)
+    }
+
+    pub(crate) fn numbered(&self, switch: SwitchId, number: PortNo) -> Option<&Port> {
+        self.ports
+            .iter()
+            .find(|p| p.switch == switch && p.number == number)
+    }
+}
