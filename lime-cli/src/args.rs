@@ -44,7 +44,7 @@ pub struct Global {
         help_heading = GLOBAL,
         value_name = "URL",
         env = "LIME_COORDINATOR",
-        default_value = "http://127.0.0.1:6640"
+        default_value = "http://127.0.0.1:7600"
     )]
     pub coordinator: String,
     /// Print JSON: one value, or one per line where there is no end

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 #[command(version, about)]
 struct Args {
     /// Address and port to listen on, for agents, operators and controllers.
-    #[arg(long, env = "LIME_LISTEN", default_value = "[::1]:7600")]
+    #[arg(long, env = "LIME_LISTEN", default_value = "127.0.0.1:7600")]
     listen: SocketAddr,
     /// File that keeps everything that must survive a restart; made if it is not there.
     #[arg(long, env = "LIME_STORE", default_value = "lime.redb")]

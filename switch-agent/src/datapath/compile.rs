@@ -116,6 +116,10 @@ pub(crate) fn compile_actions(
         }
     }
     out.flags = flags(&out.actions[..out.count as usize]);
+    if rule.goto_table.is_some() {
+        // A held packet does not go on to later tables: one that does is not held, and its event may be overtaken.
+        out.flags &= !RULE_CONTROLLER_AND_OUTPUT;
+    }
     Ok(out)
 }
 
@@ -332,6 +336,11 @@ mod tests {
             compile(both, None).unwrap().flags,
             RULE_CONTROLLER_AND_OUTPUT
         );
+        let both = vec![
+            Action::output(PortNo::CONTROLLER),
+            Action::output(PortNo(1)),
+        ];
+        assert_eq!(compile(both, Some(1)).unwrap().flags, 0);
         assert_eq!(
             compile(vec![Action::output(PortNo::FLOOD)], None)
                 .unwrap()
