@@ -198,8 +198,11 @@ impl<'a> Run<'a, '_> {
             return;
         }
         // MTUs measure what is behind the Ethernet header and one tag, as on Linux.
-        let tagged = parse(frame).is_some_and(|h| h.tags > 0);
-        let l3 = frame.len() - 14 - if tagged { 4 } else { 0 };
+        let tags = tags(frame);
+        let l3 = frame.len() - 14 - if tags > 0 { 4 } else { 0 };
+        if port.place != Place::Local {
+            self.outcome.most_tags_tunnelled = self.outcome.most_tags_tunnelled.max(tags);
+        }
         match port.place {
             Place::Local if port.mtu != 0 && l3 > port.mtu as usize => {
                 self.outcome.drop(port.id, Drop::TooBig)
@@ -253,4 +256,12 @@ fn seen(rule: &Rule) -> &[Action] {
         .iter()
         .rposition(|a| matches!(a, Action::Output { .. }));
     &rule.actions[..last.map_or(0, |i| i + 1)]
+}
+
+/// How many VLAN tags a frame has, however many.
+fn tags(frame: &[u8]) -> usize {
+    let types = frame[12..].chunks(4).map(|c| c.get(..2));
+    types
+        .take_while(|t| matches!(t, Some([0x81, 0x00] | [0x88, 0xa8])))
+        .count()
 }

@@ -1,0 +1,74 @@
+//! The kernel pipeline against the reference switch: random rules and random packets, by XDP and by TC, every byte and every counter.
+//!
+//! `LIME_CASES` says how many packets (20,000 by default), `LIME_SEED` where to start: a failure prints its own seed, with which it is found at once.
+//! A case is one packet with one set of rules, by both kinds of programs. Needs root, like everything that loads kernel programs.
+#![allow(clippy::unwrap_used, reason = "tests panic")]
+
+mod bed;
+mod compare;
+mod generate;
+mod packets;
+mod random;
+mod scenario;
+mod shrink;
+mod tap;
+
+use lime_reference::Fault;
+
+use bed::Bed;
+use generate::PACKETS;
+use scenario::Scenario;
+
+fn setting(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
+        Err(_) => default,
+    }
+}
+
+/// The smallest scenario found for a seed where kernel and reference differ, and how they do.
+fn failure(bed: &mut Bed, seed: u64, fault: Option<Fault>) -> Option<(Scenario, String)> {
+    let scenario = generate::scenario(seed);
+    let difference = compare::run(bed, &scenario, fault)?;
+    let small = shrink::shrink(scenario, difference.packet, |s| {
+        compare::run(bed, s, fault).is_some()
+    });
+    let difference = compare::run(bed, &small, fault).unwrap_or(difference);
+    Some((
+        small,
+        format!("{:?}:\n{}", difference.mode, difference.text),
+    ))
+}
+
+#[test]
+fn the_kernel_does_what_the_reference_does() {
+    let mut bed = Bed::new();
+    let (first, cases) = (setting("LIME_SEED", 1), setting("LIME_CASES", 20_000));
+    let scenarios = cases.div_ceil(PACKETS as u64);
+    for seed in first..first + scenarios {
+        if let Some((scenario, difference)) = failure(&mut bed, seed, None) {
+            panic!(
+                "LIME_SEED={seed} LIME_CASES={PACKETS} finds this again:\n{scenario}{difference}"
+            );
+        }
+    }
+    println!(
+        "{} packets, seeds {first} to {}",
+        scenarios * PACKETS as u64,
+        first + scenarios - 1
+    );
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    let mut bed = Bed::new();
+    for fault in Fault::ALL {
+        let found = (1..=50).find_map(|seed| Some((seed, failure(&mut bed, seed, Some(fault))?)));
+        let (seed, (scenario, difference)) =
+            found.unwrap_or_else(|| panic!("{fault:?} is not found"));
+        println!("{fault:?}, found with seed {seed}:\n{scenario}{difference}");
+        assert!(scenario.rules.len() <= 4, "{fault:?} is made small");
+    }
+}

@@ -1,0 +1,146 @@
+//! One test: a network, its rules with their epochs, and the packets that come in. A plain value, so that it can be made smaller.
+
+use std::fmt;
+
+use lime_core::flow::{Rule, ofctl};
+use lime_core::{Epoch, PortId, PortNo, RuleId, SwitchId};
+use lime_reference::{Fault, Installed, Place, Port, World};
+
+/// Switches: 1 and 2.
+pub const SWITCHES: [SwitchId; 2] = [SwitchId(1), SwitchId(2)];
+/// Ports on devices of this host, in the order of the devices.
+pub const LOCAL: [PortId; 6] = [
+    PortId(1),
+    PortId(2),
+    PortId(3),
+    PortId(4),
+    PortId(11),
+    PortId(12),
+];
+
+#[derive(Clone)]
+pub struct Packet {
+    pub port: PortId,
+    /// It comes in when the clock has come this far.
+    pub clock: u32,
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Clone, Default)]
+pub struct Scenario {
+    pub ports: Vec<Port>,
+    pub rules: Vec<Installed>,
+    /// How far epochs are staged, from 1.
+    pub staged: u32,
+    /// By rising clock.
+    pub packets: Vec<Packet>,
+}
+
+impl Scenario {
+    pub fn world(&self, fault: Option<Fault>) -> World {
+        World {
+            ports: self.ports.clone(),
+            rules: self.rules.clone(),
+            clock: Epoch(1),
+            fault,
+        }
+    }
+
+    /// What an epoch brings and takes, and where.
+    pub fn epoch(&self, epoch: u32) -> (SwitchId, Vec<(RuleId, Rule)>, Vec<RuleId>) {
+        let switch = switch_of(epoch);
+        let here = self.rules.iter().filter(|r| r.switch == switch);
+        let add = here
+            .clone()
+            .filter(|r| r.from == Epoch(epoch))
+            .map(|r| (r.id, r.rule.clone()))
+            .collect();
+        let remove = here
+            .filter(|r| r.to == Some(Epoch(epoch)))
+            .map(|r| r.id)
+            .collect();
+        (switch, add, remove)
+    }
+}
+
+/// An epoch is about one switch; here they take turns.
+pub fn switch_of(epoch: u32) -> SwitchId {
+    SWITCHES[(epoch as usize + 1) % 2]
+}
+
+/// Switch 1 has local ports 1 to 4, links 5 and 6 to switch 2 (its ports 5 and 6), and port 7 on another host; switch 2 has local ports 1 and 2.
+pub fn ports() -> Vec<Port> {
+    let port = |id: u32, number: u32, place| Port {
+        id: PortId(id),
+        switch: SwitchId(if id < 10 { 1 } else { 2 }),
+        number: PortNo(number),
+        place,
+        down: false,
+        no_flood: false,
+        mtu: 0,
+    };
+    let link = |id| Place::Link(PortId(id));
+    vec![
+        port(1, 1, Place::Local),
+        port(2, 2, Place::Local),
+        port(3, 3, Place::Local),
+        port(4, 4, Place::Local),
+        port(5, 5, link(15)),
+        port(6, 6, link(16)),
+        port(7, 7, Place::Remote),
+        port(11, 1, Place::Local),
+        port(12, 2, Place::Local),
+        port(15, 5, link(5)),
+        port(16, 6, link(6)),
+    ]
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for p in self
+            .ports
+            .iter()
+            .filter(|p| p.down || p.no_flood || p.mtu != 0)
+        {
+            let Port {
+                id,
+                down,
+                no_flood,
+                mtu,
+                ..
+            } = p;
+            writeln!(
+                f,
+                "  port {id}: down {down}, no_flood {no_flood}, mtu {mtu}"
+            )?;
+        }
+        for Installed {
+            id,
+            switch,
+            rule,
+            from,
+            to,
+        } in &self.rules
+        {
+            let to = to.map_or(String::new(), |to| format!(" to before {to}"));
+            writeln!(
+                f,
+                "  rule {id} of switch {switch}, from {from}{to}: {}",
+                ofctl::format_rule(rule)
+            )?;
+        }
+        for Packet { port, clock, bytes } in &self.packets {
+            writeln!(
+                f,
+                "  packet at port {port}, clock {clock}, {} bytes: {}",
+                bytes.len(),
+                hex(bytes)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,76 @@
+//! Tap devices: what is written to one comes in by it, what is sent by one can be read.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+
+/// One tap device of the thread's network namespace.
+pub struct Tap {
+    file: File,
+    pub ifindex: u32,
+}
+
+impl Tap {
+    pub fn new(name: &str) -> Self {
+        // Blocking, since writing without waiting would not go through native XDP.
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun")
+            .expect("needs root and /dev/net/tun");
+        // SAFETY: an all-zero ifreq is a value; the calls get valid pointers to it.
+        let ifindex = unsafe {
+            let mut request: libc::ifreq = std::mem::zeroed();
+            for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+                *to = from as _;
+            }
+            request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as i16;
+            assert_eq!(
+                libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF as _, &request),
+                0
+            );
+            let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM, 0);
+            request.ifr_ifru.ifru_mtu = 9000;
+            assert_eq!(libc::ioctl(socket, libc::SIOCSIFMTU as _, &request), 0);
+            request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_NOARP) as i16;
+            assert_eq!(libc::ioctl(socket, libc::SIOCSIFFLAGS as _, &request), 0);
+            assert_eq!(libc::ioctl(socket, libc::SIOCGIFINDEX as _, &request), 0);
+            libc::close(socket);
+            request.ifr_ifru.ifru_ifindex as u32
+        };
+        Self { file, ifindex }
+    }
+
+    /// Lets a frame come in. The kernel has processed it when this returns.
+    pub fn send(&self, frame: &[u8]) {
+        // An error means that the frame was dropped, which is for counters to tell.
+        let _ = (&self.file).write(frame);
+    }
+
+    pub fn receive(&self) -> Vec<u8> {
+        let mut frame = vec![0; 16384];
+        let length = (&self.file).read(&mut frame).expect("a tap can be read");
+        frame.truncate(length);
+        frame
+    }
+}
+
+/// Which of the taps have a frame to read, by their place in the list.
+pub fn ready(taps: &[&Tap]) -> Vec<usize> {
+    let mut polls: Vec<_> = taps
+        .iter()
+        .map(|tap| libc::pollfd {
+            fd: tap.file.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        })
+        .collect();
+    // SAFETY: the pointer and the length are of one vector.
+    let n = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as _, 0) };
+    assert!(n >= 0, "poll works");
+    let readable = polls
+        .iter()
+        .enumerate()
+        .filter(|(_, poll)| poll.revents & libc::POLLIN != 0);
+    readable.map(|(i, _)| i).collect()
+}
