@@ -1,0 +1,210 @@
+//! The agent's half: commands in the order of the stream, grace periods, the event ring.
+
+use lime_core::log::EntryKind;
+use lime_core::{Epoch, SwitchId};
+
+use crate::host::{After, Down, Up};
+use crate::mutation::Mutation;
+use crate::world::{Setting, Step, World, apply, assertion};
+
+impl World {
+    /// An agent takes the next message.
+    pub(crate) fn command(&mut self, setting: &Setting, h: u8, message: Down) -> Step {
+        let host = &mut self.hosts[h as usize];
+        match message {
+            Down::Stage {
+                entry,
+                content,
+                replace,
+            } => {
+                let epoch = entry.epoch;
+                let again = epoch.le(host.staged) && host.staged != Epoch::ZERO;
+                if again && replace {
+                    if epoch.le(host.clock) {
+                        return assertion(format!("host {h}: epoch {epoch} is replaced in use"));
+                    }
+                    host.rules.retain(|v| v.from != epoch.0);
+                    for v in &mut host.rules {
+                        if v.to == epoch.0 {
+                            v.to = 0;
+                        }
+                    }
+                }
+                if !again && host.staged != Epoch::ZERO && epoch != host.staged.next() {
+                    // Rule 7: a prefix.
+                    host.up.push_back(Up::Refused(epoch));
+                    return Ok(());
+                }
+                let refused = |(who, rule): (u8, u8)| {
+                    let EntryKind::Update { add, .. } = &entry.kind else {
+                        return false;
+                    };
+                    who == h && add.iter().any(|a| a.id.0 == u64::from(rule) + 1)
+                };
+                if !again && content && setting.scenario.refuses.is_some_and(refused) {
+                    host.up.push_back(Up::Refused(epoch));
+                    return Ok(());
+                }
+                if content && (!again || replace) {
+                    apply(&mut host.rules, &entry, None);
+                }
+                host.staged = host.staged.max(epoch);
+                host.up.push_back(Up::Staged(epoch));
+            }
+            Down::Activate(epoch) => {
+                if epoch.le(host.staged) {
+                    host.clock = host.clock.max(epoch);
+                    host.after.push_back(After::Activated(epoch));
+                }
+            }
+            Down::Configure(config, awaited) => {
+                let is_instance = |rule: u8| {
+                    let switch = setting.scenario.rules[rule as usize].switch;
+                    let mut switches = config.switches.iter();
+                    switches.any(|s| s.switch == SwitchId(u32::from(switch) + 1) && s.instance)
+                };
+                host.rules.retain(|v| is_instance(v.rule));
+                host.config = Some(config);
+                if awaited {
+                    host.up.push_back(Up::Done(Epoch::ZERO));
+                }
+            }
+            Down::Snapshot { switch, at, rules } => {
+                host.finals = false;
+                match switch {
+                    None => host.staged = host.staged.max(at),
+                    Some(switch) => {
+                        let of = |rule: u8| setting.scenario.rules[rule as usize].switch;
+                        host.rules.retain(|v| of(v.rule) != switch);
+                        host.rules.extend(rules);
+                        host.rules.sort_unstable();
+                    }
+                }
+                host.up.push_back(Up::Done(Epoch::ZERO));
+            }
+            Down::Out {
+                id,
+                min_clock,
+                packet,
+                to,
+            } => {
+                host.up.push_back(Up::OutDone(id));
+                if !host.recent.insert(id) || !min_clock.le(host.staged) {
+                    return Ok(());
+                }
+                host.clock = host.clock.max(min_clock);
+                let clock = host.clock;
+                if clock == Epoch::ZERO {
+                    return Ok(());
+                }
+                match to {
+                    Some(port) => self.output(setting, h, packet, 1 << port, clock),
+                    None => self.enter(setting, h, packet),
+                }
+            }
+            Down::Release(id) => {
+                let held = host.held.iter().position(|x| u64::from(x.id) == id);
+                if let Some(i) = held {
+                    let held = host.held.remove(i);
+                    let clock = host.clock;
+                    self.output(setting, h, held.packet, held.out, clock);
+                }
+            }
+            Down::Pause(port) => {
+                host.after.push_back(After::Paused(host.clock));
+                let plug = self.coordinator.plug;
+                let mut ends = setting.scenario.ends.iter();
+                if let Some(e) = ends.position(|e| e.port == port) {
+                    let end = &mut self.ends[e];
+                    end.plug = plug;
+                    if !plug {
+                        end.at = None;
+                    }
+                }
+            }
+            Down::Resume(port, min_clock) => {
+                if !min_clock.le(host.staged) {
+                    return assertion(format!(
+                        "host {h} is to resume a port at {min_clock} and has {} staged",
+                        host.staged
+                    ));
+                }
+                host.clock = host.clock.max(min_clock);
+                host.up.push_back(Up::Done(Epoch::ZERO));
+                let mut ends = setting.scenario.ends.iter();
+                if let Some(e) = ends.position(|e| e.port == port) {
+                    self.ends[e].at = Some(h);
+                }
+            }
+            Down::Finals => {
+                host.finals = true;
+                host.up.push_back(Up::Done(Epoch::ZERO));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what waits first may be done.
+    pub(crate) fn grace_passed(&self, setting: &Setting, h: u8) -> bool {
+        let host = &self.hosts[h as usize];
+        host.after.front().is_some_and(|after| match *after {
+            // Rule 9.
+            After::Activated(epoch) => {
+                host.is_past(epoch) || setting.without(Mutation::AckBeforeGrace)
+            }
+            After::Hello(clock) | After::Paused(clock) => host.is_past(clock),
+        })
+    }
+
+    /// A grace period has passed.
+    pub(crate) fn grace(&mut self, setting: &Setting, h: u8) {
+        let Some(after) = self.hosts[h as usize].after.pop_front() else {
+            return;
+        };
+        match after {
+            After::Activated(epoch) => {
+                if !setting.without(Mutation::EventsAfterAck) {
+                    self.read(h);
+                }
+                self.hosts[h as usize].up.push_back(Up::Activated(epoch));
+            }
+            After::Hello(clock) => {
+                let host = &mut self.hosts[h as usize];
+                host.greeted = true;
+                let staged = host.staged;
+                host.up.push_back(Up::Hello { staged, clock });
+                host.ring.retain(|e| clock.le(Epoch(e.version)));
+                self.read(h);
+            }
+            After::Paused(_) => {
+                self.read(h);
+                let host = &mut self.hosts[h as usize];
+                host.up.push_back(Up::Done(host.clock));
+            }
+        }
+    }
+
+    /// What is in the ring goes into the stream.
+    pub(crate) fn read(&mut self, h: u8) {
+        let host = &mut self.hosts[h as usize];
+        if host.greeted {
+            host.up.extend(host.ring.drain(..).map(Up::Event));
+        }
+    }
+
+    /// An agent dies. The data path goes on.
+    pub(crate) fn kill(&mut self, setting: &Setting, h: u8) {
+        self.budget[1] -= 1;
+        let host = &mut self.hosts[h as usize];
+        host.cut();
+        host.held.clear();
+        host.recent.clear();
+        if setting.without(Mutation::ClockLostAtRestart) && host.clock.0 > 1 {
+            host.clock = Epoch(host.clock.0 - 1);
+        }
+        if self.coordinator.awaited & (1 << h) != 0 {
+            // The operation fails, and is begun again.
+            self.restart_operation();
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Model checking.
+pub mod agent;
+pub mod coordinator;
+pub mod explore;
+pub mod history;
+pub mod host;
+pub mod mutation;
+pub mod operation;
+pub mod scenario;
+pub mod scenarios;
+pub mod shell;
+pub mod world;

@@ -1,0 +1,79 @@
+//! Rules of the protocol that can be taken out, each by itself. Production code has no switches for this: what is changed is the models of
+//! hosts and network, and what the coordinator's shell passes on between them and the sequencer.
+
+/// One rule taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutation {
+    /// Rule 2: frames carry no tag.
+    NoTags,
+    /// Rule 2: a frame is delivered before the clock is raised.
+    RaiseAfterDelivery,
+    /// Rule 3: tags above what is staged are obeyed.
+    NoTagCheck,
+    /// Rule 1: the version is read, and the table looked up later at another.
+    TwoClockReads,
+    /// Rule 4: packets relayed to an instance carry no tag.
+    UntaggedRelay,
+    /// Rule 5: outputs beside a packet-in are not held.
+    NoHeldOutputs,
+    /// Rule 7: hosts without an instance are not sent the numbers.
+    NoNumbersWithoutInstance,
+    /// Rule 8: activated when one member has it staged.
+    ActivateBeforeAllStaged,
+    /// Rule 8: activated at the switch's instances only; the others count as having acknowledged.
+    ActivateInstancesOnly,
+    /// Rule 9: acknowledged before the grace period.
+    AckBeforeGrace,
+    /// Rule 9: acknowledged before the events are in the stream.
+    EventsAfterAck,
+    /// Rule 10: events go to the controller as they come.
+    NoHoldBack,
+    /// Rule 10: nobody waits for a retiring host.
+    RetiringNotAwaited,
+    /// Rule 11: packet-outs go past the stream, with no clock.
+    PacketOutOutOfBand,
+    /// Rule 12: barriers are answered at once.
+    BarrierAtOnce,
+    /// Rule 15: an instance processes as soon as it has its snapshot.
+    JoinAtOnce,
+    /// Rule 15: a retired instance goes on.
+    RetireIgnored,
+    /// Rule 16: the clock is copied before the pause, and activations go on.
+    ClockBeforePause,
+    /// Rule 16: the clock is not raised before the resume, and activations go on.
+    NoClockTransfer,
+    /// Rule 18: a restarted agent begins with an older clock.
+    ClockLostAtRestart,
+    /// Rule 19: hosts hear of entries before the store has them.
+    NoWriteAhead,
+    /// Rule 19: events of before the recovery reach the controller.
+    OldEventsAfterRecovery,
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Mutation; 22] = [
+        Mutation::NoTags,
+        Mutation::RaiseAfterDelivery,
+        Mutation::NoTagCheck,
+        Mutation::TwoClockReads,
+        Mutation::UntaggedRelay,
+        Mutation::NoHeldOutputs,
+        Mutation::NoNumbersWithoutInstance,
+        Mutation::ActivateBeforeAllStaged,
+        Mutation::ActivateInstancesOnly,
+        Mutation::AckBeforeGrace,
+        Mutation::EventsAfterAck,
+        Mutation::NoHoldBack,
+        Mutation::RetiringNotAwaited,
+        Mutation::PacketOutOutOfBand,
+        Mutation::BarrierAtOnce,
+        Mutation::JoinAtOnce,
+        Mutation::RetireIgnored,
+        Mutation::ClockBeforePause,
+        Mutation::NoClockTransfer,
+        Mutation::ClockLostAtRestart,
+        Mutation::NoWriteAhead,
+        Mutation::OldEventsAfterRecovery,
+    ];
+}

@@ -1,0 +1,473 @@
+//! The worlds that are checked.
+
+use crate::scenario::{Command, End, EndHost, Operation, Port, Rule, Scenario};
+
+fn at(host: u8) -> Port {
+    Port {
+        switch: 0,
+        end: End::Host(host),
+    }
+}
+
+fn rule(priority: u8, kind: u8, out: &[u8], controller: bool) -> Rule {
+    Rule {
+        switch: 0,
+        priority,
+        kind: Some(kind),
+        in_port: None,
+        out: out.iter().fold(0, |a, p| a | 1 << p),
+        controller,
+    }
+}
+
+fn end(port: u8, sends: &[u8], replies: &[(u8, u8)]) -> EndHost {
+    EndHost {
+        port,
+        sends: sends.to_vec(),
+        replies: replies.to_vec(),
+    }
+}
+
+fn update(add: &[u8], remove: &[u8]) -> Command {
+    Command::Update {
+        switch: 0,
+        add: add.to_vec(),
+        remove: remove.to_vec(),
+    }
+}
+
+/// A policy change; an end host that has seen the new policy speaks.
+fn policy() -> Scenario {
+    Scenario {
+        name: "policy",
+        about: "two instances, an update that changes two rules; an end host that has got a packet by the new way answers at the other host",
+        hosts: 2,
+        members: 2,
+        instances: vec![vec![0, 1]],
+        ports: vec![at(0), at(1), at(1)],
+        ends: vec![
+            end(0, &[0, 0], &[]),
+            end(1, &[], &[(0, 1)]),
+            end(2, &[], &[(0, 1)]),
+        ],
+        rules: vec![
+            rule(1, 0, &[1], false),
+            rule(1, 1, &[0], false),
+            rule(2, 0, &[2], false),
+            rule(2, 1, &[], true),
+        ],
+        initial: vec![0, 1],
+        commands: vec![update(&[2, 3], &[])],
+        script: vec![0],
+        ..Default::default()
+    }
+}
+
+/// A reactive firewall.
+fn firewall() -> Scenario {
+    Scenario {
+        name: "firewall",
+        about: "two instances, a reactive firewall: the first packet makes a rule and is sent on; its answer must be let in",
+        hosts: 2,
+        members: 2,
+        instances: vec![vec![0, 1]],
+        ports: vec![at(0), at(1)],
+        ends: vec![end(0, &[0, 0], &[]), end(1, &[], &[(0, 1)])],
+        rules: vec![
+            rule(1, 0, &[], true),
+            rule(1, 1, &[], true),
+            rule(2, 0, &[1], false),
+            rule(2, 1, &[0], false),
+        ],
+        initial: vec![0, 1],
+        commands: vec![
+            update(&[2, 3], &[]),
+            Command::Out {
+                switch: 0,
+                in_port: 0,
+                kind: 0,
+                to: Some(1),
+            },
+        ],
+        reactions: vec![(0, vec![0, 1])],
+        ..Default::default()
+    }
+}
+
+/// Events of both hosts, of before and after an update.
+fn events() -> Scenario {
+    Scenario {
+        name: "events",
+        about: "two instances, packet-ins of two hosts, before and after an update, out of the event rings",
+        hosts: 2,
+        members: 2,
+        instances: vec![vec![0, 1]],
+        ports: vec![at(0), at(1), at(1)],
+        ends: vec![end(0, &[0], &[]), end(1, &[1], &[]), end(2, &[], &[])],
+        rules: vec![
+            rule(1, 0, &[], true),
+            rule(1, 1, &[2], false),
+            rule(2, 0, &[2], false),
+            rule(2, 1, &[], true),
+        ],
+        initial: vec![0, 1],
+        commands: vec![update(&[2, 3], &[]), Command::Barrier],
+        script: vec![0, 1],
+        ring: true,
+        ..Default::default()
+    }
+}
+
+/// Two updates and a barrier, with packets of both hosts.
+fn updates() -> Scenario {
+    let mut s = events();
+    s.name = "updates";
+    s.about = "two instances, three updates of which some share an epoch, a barrier, packet-ins and deliveries";
+    s.rules.push(rule(3, 0, &[], true));
+    s.rules.push(rule(4, 1, &[2], false));
+    s.commands = vec![
+        update(&[2, 3], &[]),
+        update(&[4], &[0]),
+        Command::Barrier,
+        update(&[5], &[]),
+    ];
+    s.script = vec![0, 1, 2, 3];
+    s.ring = false;
+    s
+}
+
+/// A rule that outputs and tells the controller.
+fn hold() -> Scenario {
+    Scenario {
+        name: "hold",
+        about: "two instances, a rule with output and packet-in: the answer's packet-in at the other host must not come first",
+        hosts: 2,
+        members: 2,
+        instances: vec![vec![0, 1]],
+        ports: vec![at(0), at(1)],
+        ends: vec![end(0, &[0], &[]), end(1, &[], &[(0, 1)])],
+        rules: vec![
+            rule(1, 0, &[1], true),
+            rule(1, 1, &[0], true),
+            rule(2, 1, &[], true),
+        ],
+        initial: vec![0, 1],
+        commands: vec![update(&[2], &[])],
+        script: vec![0],
+        ..Default::default()
+    }
+}
+
+/// A third host without an instance.
+fn relay() -> Scenario {
+    Scenario {
+        name: "relay",
+        about: "two instances and a host without one: it relays with its clock",
+        hosts: 3,
+        members: 3,
+        instances: vec![vec![0, 1]],
+        ports: vec![at(1), at(2)],
+        ends: vec![end(0, &[0], &[]), end(1, &[], &[(0, 1)])],
+        rules: vec![
+            rule(1, 0, &[], true),
+            rule(1, 1, &[0], false),
+            rule(2, 0, &[1], false),
+            rule(2, 1, &[], true),
+        ],
+        initial: vec![0, 1],
+        commands: vec![update(&[2, 3], &[])],
+        script: vec![0],
+        ..Default::default()
+    }
+}
+
+/// Packet-outs between updates.
+fn packet_out() -> Scenario {
+    Scenario {
+        name: "packet-out",
+        about: "two instances, a packet-out behind an update: its answer must meet the update",
+        hosts: 2,
+        members: 2,
+        instances: vec![vec![0, 1]],
+        ports: vec![at(0), at(0), at(1)],
+        ends: vec![
+            end(0, &[], &[]),
+            end(1, &[], &[(2, 1)]),
+            end(2, &[], &[]),
+        ],
+        rules: vec![rule(1, 1, &[0], false), rule(2, 1, &[2], false), rule(3, 1, &[0], false)],
+        initial: vec![0],
+        commands: vec![
+            update(&[1], &[]),
+            Command::Out {
+                switch: 0,
+                in_port: 0,
+                kind: 2,
+                to: Some(1),
+            },
+            Command::Barrier,
+            update(&[2], &[]),
+        ],
+        script: vec![0, 1, 2, 3],
+        ..Default::default()
+    }
+}
+
+/// A packet-out through the table, between two updates.
+fn packet_out_table() -> Scenario {
+    let mut s = packet_out();
+    s.name = "packet-out-table";
+    s.about = "two instances, a packet-out through the table between two updates: it must meet just the first";
+    s.commands[1] = Command::Out {
+        switch: 0,
+        in_port: 1,
+        kind: 1,
+        to: None,
+    };
+    s.script = vec![0, 1, 3];
+    s
+}
+
+/// An instance joins.
+fn join() -> Scenario {
+    Scenario {
+        name: "join",
+        about: "an instance joins while rules are replaced",
+        hosts: 2,
+        members: 2,
+        instances: vec![vec![0]],
+        ports: vec![at(0), at(1), at(0)],
+        ends: vec![
+            end(0, &[], &[]),
+            end(1, &[0], &[]),
+            end(2, &[], &[]),
+        ],
+        rules: vec![
+            rule(0, 0, &[], true),
+            rule(1, 0, &[0], false),
+            rule(1, 0, &[2], false),
+        ],
+        initial: vec![0, 1],
+        commands: vec![update(&[2], &[1])],
+        script: vec![0],
+        operations: vec![Operation::Join { switch: 0, host: 1 }],
+        ..Default::default()
+    }
+}
+
+/// An instance retires.
+fn retire() -> Scenario {
+    let mut s = events();
+    s.name = "retire";
+    s.about = "an instance retires while rules change and packet-ins are under way";
+    s.commands = vec![update(&[2, 3], &[])];
+    s.script = vec![0];
+    s.operations = vec![Operation::Retire { switch: 0, host: 0 }];
+    s.ring = false;
+    s
+}
+
+/// An end host moves.
+fn moving(name: &'static str, plug: bool) -> Scenario {
+    Scenario {
+        name,
+        about: if plug {
+            "an end host that sends on by its old device moves while rules change"
+        } else {
+            "an end host is paused, moves and is resumed while rules change"
+        },
+        hosts: 2,
+        members: 2,
+        instances: vec![vec![0, 1]],
+        ports: vec![at(0), at(0)],
+        ends: vec![end(0, &[], &[(0, 1)]), end(1, &[0], &[])],
+        rules: vec![
+            rule(1, 0, &[], true),
+            rule(1, 1, &[1], false),
+            rule(2, 0, &[0], false),
+            rule(2, 1, &[], true),
+        ],
+        initial: vec![0, 1],
+        commands: vec![update(&[2, 3], &[])],
+        script: vec![0],
+        operations: vec![Operation::Move {
+            port: 0,
+            to: 1,
+            plug,
+        }],
+        ..Default::default()
+    }
+}
+
+/// All of a migration.
+fn migration() -> Scenario {
+    Scenario {
+        name: "migration",
+        about: "a host becomes a member, an instance joins there, the end host moves there, the old instance retires; meanwhile rules change",
+        hosts: 2,
+        members: 1,
+        instances: vec![vec![0]],
+        ports: vec![at(0), at(0)],
+        ends: vec![end(0, &[], &[(0, 1)]), end(1, &[0], &[])],
+        rules: vec![
+            rule(1, 0, &[], true),
+            rule(1, 1, &[1], false),
+            rule(2, 0, &[0], false),
+            rule(2, 1, &[], true),
+        ],
+        initial: vec![0, 1],
+        commands: vec![update(&[2, 3], &[0])],
+        script: vec![0],
+        operations: vec![
+            Operation::Member(1),
+            Operation::Join { switch: 0, host: 1 },
+            Operation::Move {
+                port: 0,
+                to: 1,
+                plug: true,
+            },
+            Operation::Retire { switch: 0, host: 0 },
+        ],
+        ..Default::default()
+    }
+}
+
+/// Two switches in a chain.
+fn chain() -> Scenario {
+    let on_second = |priority, kind, out: &[u8], controller| Rule {
+        switch: 1,
+        ..rule(priority, kind, out, controller)
+    };
+    Scenario {
+        name: "chain",
+        about: "two switches in a chain on two hosts, updates of both, packets through both",
+        hosts: 2,
+        members: 2,
+        instances: vec![vec![0], vec![0, 1]],
+        ports: vec![
+            at(0),
+            Port {
+                switch: 0,
+                end: End::Link(2),
+            },
+            Port {
+                switch: 1,
+                end: End::Link(1),
+            },
+            Port {
+                switch: 1,
+                end: End::Host(1),
+            },
+        ],
+        ends: vec![end(0, &[0, 0], &[]), end(3, &[], &[(0, 1)])],
+        rules: vec![
+            rule(1, 0, &[], true),
+            rule(1, 1, &[0], false),
+            on_second(1, 0, &[3], false),
+            on_second(1, 1, &[2], false),
+            rule(2, 0, &[1], false),
+            on_second(2, 1, &[], true),
+        ],
+        initial: vec![0, 1, 2, 3],
+        commands: vec![
+            Command::Update {
+                switch: 1,
+                add: vec![5],
+                remove: vec![],
+            },
+            update(&[4], &[]),
+        ],
+        script: vec![0, 1],
+        ..Default::default()
+    }
+}
+
+/// An agent dies.
+fn agent_crash() -> Scenario {
+    let mut s = policy();
+    s.name = "agent-crash";
+    s.about = "as policy, and an agent dies and comes back";
+    s.ends[0].sends = vec![0];
+    s.ends[1].replies.clear();
+    s.agent_crashes = 1;
+    s.ring = true;
+    s
+}
+
+/// An agent dies with packet-outs under way.
+fn agent_crash_packet_out() -> Scenario {
+    let mut s = packet_out();
+    s.name = "agent-crash-packet-out";
+    s.about = "as packet-out, and an agent dies and comes back: no packet-out may be executed twice";
+    s.script = vec![0, 1];
+    s.agent_crashes = 1;
+    s
+}
+
+/// The coordinator dies.
+fn coordinator_crash() -> Scenario {
+    let mut s = events();
+    s.name = "coordinator-crash";
+    s.about = "as events, and the coordinator dies and comes back";
+    s.commands = vec![update(&[2, 3], &[])];
+    s.script = vec![0];
+    s.coordinator_crashes = 1;
+    s
+}
+
+/// A host cannot stage an update.
+fn refused() -> Scenario {
+    let mut s = updates();
+    s.name = "refused";
+    s.about = "a host cannot take an update: it and what was decided on top of it are undone everywhere";
+    s.commands = vec![update(&[2, 3], &[]), update(&[4], &[0]), update(&[5], &[])];
+    s.script = vec![0, 1, 2];
+    s.refuses = Some((1, 4));
+    s
+}
+
+/// Lost and forged frames.
+fn forged() -> Scenario {
+    let mut s = policy();
+    s.name = "forged";
+    s.about = "as policy, and frames are lost, and one with a tag of the future comes from nowhere";
+    s.ends[0].sends = vec![0];
+    s.losses = 1;
+    s.forgeries = 1;
+    s
+}
+
+/// A migration with everything dying.
+fn migration_crash() -> Scenario {
+    let mut s = migration();
+    s.name = "migration-crash";
+    s.about = "as migration, and the coordinator dies and comes back";
+    s.coordinator_crashes = 1;
+    s
+}
+
+/// All scenarios.
+pub fn all() -> Vec<Scenario> {
+    vec![
+        policy(),
+        firewall(),
+        events(),
+        updates(),
+        hold(),
+        relay(),
+        packet_out(),
+        packet_out_table(),
+        join(),
+        retire(),
+        moving("move-plug", true),
+        moving("move-paused", false),
+        migration(),
+        chain(),
+        agent_crash(),
+        agent_crash_packet_out(),
+        coordinator_crash(),
+        refused(),
+        forged(),
+        migration_crash(),
+    ]
+}
