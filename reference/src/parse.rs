@@ -6,8 +6,6 @@ use lime_core::flow::Field;
 
 /// IPv6 extension headers (RFC 8200, 4.1) that are passed over at most; a frame with more shows the next one's number as its protocol.
 const MAX_EXTENSIONS: usize = 6;
-/// VLAN tags that are understood at most; the TPID of the next one is then the EtherType.
-const MAX_TAGS: usize = 2;
 
 /// What there is in a frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,7 +56,7 @@ fn word(bytes: &[u8]) -> u16 {
     u16::from_be_bytes([bytes[0], bytes[1]])
 }
 
-/// Parses a frame. None: it has no Ethernet header. A header that is cut off, or that says of itself what can not be, counts as absent.
+/// Parses a frame. However many VLAN tags there are (the kernel programs understand two in a frame that comes in), the EtherType is the one behind them. None: it has no Ethernet header. A header that is cut off, or that says of itself what can not be, counts as absent.
 pub fn parse(frame: &[u8]) -> Option<Headers> {
     let ethernet = cut(frame, 0, 14)?;
     let mut headers = Headers::default();
@@ -66,7 +64,7 @@ pub fn parse(frame: &[u8]) -> Option<Headers> {
     headers.set(Field::EthSrc, &ethernet[6..12]);
     let mut eth_type = word(&ethernet[12..]);
     let mut at = 14;
-    while matches!(eth_type, 0x8100 | 0x88a8) && headers.tags < MAX_TAGS {
+    while matches!(eth_type, 0x8100 | 0x88a8) {
         let Some(tag) = cut(frame, at, 4) else { break };
         if headers.tags == 0 {
             // OFPVID_PRESENT, VID and PCP of the outermost tag.

@@ -13,6 +13,9 @@ const MAX_SWITCHES: usize = 8;
 /// How many times a copy of a packet may go into a link beside other outputs; each such copy starts anew at the other end.
 const MAX_COPIES: usize = 8;
 
+/// Least length of what is behind the Ethernet header and its tags, bytes: that of an IPv4 header, which is what Linux asks of frames in tunnels.
+const MIN_PAYLOAD: usize = 20;
+
 /// A copy of a packet that is yet to enter a switch.
 struct Arrival<'a> {
     port: &'a Port,
@@ -87,10 +90,12 @@ struct Run<'a, 'o> {
 
 impl<'a> Run<'a, '_> {
     fn go(&mut self, mut port: &'a Port, mut frame: Vec<u8>) {
-        if parse(&frame).is_none() {
+        let Some(headers) = parse(&frame) else {
             self.outcome.drop(port.id, Drop::Malformed);
             return;
-        }
+        };
+        // Shorter ones than any Ethernet has are padded, though not to its minimum: see the constant.
+        frame.resize(frame.len().max(headers.network + MIN_PAYLOAD), 0);
         self.outcome.port(port.id).received.add(&frame);
         for passed in 1.. {
             match self.switch(port, &mut frame, passed) {

@@ -31,8 +31,16 @@ pub fn on_key(state: &mut State, rule: u32) -> u32 {
         match action.op {
             op::SET_ETH_DST => key.eth_dst = [c[0], c[1], c[2], c[3], c[4], c[5]],
             op::SET_ETH_SRC => key.eth_src = [c[0], c[1], c[2], c[3], c[4], c[5]],
-            op::PUSH_VLAN => key.vlan_tci = (tci | VLAN_PRESENT).to_be_bytes(),
-            op::POP_VLAN => key.vlan_tci = [0, 0],
+            op::PUSH_VLAN => {
+                if tci != 0 {
+                    state.inner_tags = state.inner_tags << 16 | tci as u64;
+                }
+                key.vlan_tci = (tci | VLAN_PRESENT).to_be_bytes();
+            }
+            op::POP_VLAN => {
+                key.vlan_tci = (state.inner_tags as u16).to_be_bytes();
+                state.inner_tags >>= 16;
+            }
             op::SET_VLAN_VID => key.vlan_tci = with_vid(tci, action.a).to_be_bytes(),
             op::SET_VLAN_PCP => key.vlan_tci = with_pcp(tci, action.a).to_be_bytes(),
             op::SET_IPV4_SRC => {
@@ -45,8 +53,9 @@ pub fn on_key(state: &mut State, rule: u32) -> u32 {
             }
             op::SET_IPV6_SRC => set_half(&mut key.ip_src, action.a, c),
             op::SET_IPV6_DST => set_half(&mut key.ip_dst, action.a, c),
-            op::SET_L4_SRC => key.l4_src = action.a.to_be_bytes(),
-            op::SET_L4_DST => key.l4_dst = action.a.to_be_bytes(),
+            // A later fragment has no such header, and gets none.
+            op::SET_L4_SRC if key.frag & FRAG_LATER == 0 => key.l4_src = action.a.to_be_bytes(),
+            op::SET_L4_DST if key.frag & FRAG_LATER == 0 => key.l4_dst = action.a.to_be_bytes(),
             op::SET_IP_DSCP => key.ip_tos = (action.a as u8) << 2 | key.ip_tos & 3,
             _ => {}
         }

@@ -3,7 +3,7 @@
 use crate::{
     actions,
     maps::{BUCKETS, PORTS, RULES, SWITCHES, TABLES, TUPLES, bucket_mask, load},
-    state::{MAX_STEPS, STEP_HELD, State, Step},
+    state::{MAX_STEPS, STEP_HELD, STEP_LIMIT, State, Step},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
@@ -105,6 +105,11 @@ unsafe extern "C" fn step(_index: u64, context: *mut *mut State) -> u64 {
     let mut link = 0;
     let count = rule.action_count as usize;
     if count > 0 {
+        // What was output must not show what is changed later, so that it takes a copy.
+        if state.xdp != 0 && state.xdp_outputs > 0 {
+            state.end = END_TC;
+            return 1;
+        }
         // SAFETY: the mask keeps the index within the array.
         let last = unsafe { &*rule.actions.as_ptr().add((count - 1) & (MAX_ACTIONS - 1)) };
         if last.op == op::OUTPUT {
@@ -134,6 +139,7 @@ unsafe extern "C" fn step(_index: u64, context: *mut *mut State) -> u64 {
     }
     state.switches += 1;
     if state.switches >= MAX_SWITCH_HOPS {
+        entry.flags = STEP_LIMIT;
         return 1;
     }
     entry.link = link;

@@ -92,7 +92,7 @@ fn copy<P: Packet>(packet: P, state: &State, record: &mut Record, length: u32) -
     if length == 0 {
         return true;
     }
-    if state.tag == TAG_METADATA && length > 16 {
+    if state.tag == TAG_METADATA {
         let Some((tpid, tci)) = packet.metadata_tag() else {
             return false;
         };
@@ -102,12 +102,13 @@ fn copy<P: Packet>(packet: P, state: &State, record: &mut Record, length: u32) -
         let ([t0, t1], [c0, c1]) = (tpid.to_be_bytes(), tci.to_be_bytes());
         record.data[..12].copy_from_slice(&addresses);
         record.data[12..16].copy_from_slice(&[t0, t1, c0, c1]);
-        return packet.copy_out(
-            12,
-            (&raw mut record.data[16]).cast(),
-            length - 16,
-            EVENT_DATA_MAX as u32 - 16,
-        );
+        return length <= 16
+            || packet.copy_out(
+                12,
+                (&raw mut record.data[16]).cast(),
+                length - 16,
+                EVENT_DATA_MAX as u32 - 16,
+            );
     }
     packet.copy_out(
         0,

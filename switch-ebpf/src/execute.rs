@@ -5,7 +5,7 @@ use crate::{
     maps::RULES,
     output,
     packet::Packet,
-    state::{MAX_STEPS, STEP_HELD, State, Step, TAG_NONE},
+    state::{MAX_STEPS, STEP_HELD, STEP_LIMIT, State, Step, TAG_NONE},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{Action, DropReason, MAX_ACTIONS, PORT_NO_FLOOD, op};
@@ -69,7 +69,9 @@ unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
     match action.op {
         op::OUTPUT | op::IN_PORT | op::ALL | op::FLOOD if held => 0,
         op::OUTPUT => {
-            if at + 1 == count && step.link != 0 {
+            if at + 1 == count && step.flags & STEP_LIMIT != 0 {
+                // Counted when the packet's way is at its end, which is here.
+            } else if at + 1 == count && step.link != 0 {
                 output::cross_link(packet, state, action.b, step.link);
             } else if action.b == state.port {
                 counters::dropped(state.port, DropReason::OutputToInPort);

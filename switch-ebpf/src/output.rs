@@ -21,6 +21,9 @@ pub fn emit<P: Packet>(packet: P, state: &mut State, slot: u32) -> u32 {
         flush(packet, state);
     }
     state.done += 1;
+    if state.spoilt != 0 {
+        return counters::drop(slot, DropReason::ResizeFailed as u32);
+    }
     let Some(port) = PORTS.get(slot) else {
         return counters::drop(slot, DropReason::PortDown as u32);
     };
@@ -126,6 +129,8 @@ pub fn cross_link<P: Packet>(packet: P, state: &mut State, from: u32, to: u32) {
     counters::tx(from, length);
     counters::rx(to, length);
     state.port = to;
+    // Whether rules drop it is a matter of each switch.
+    state.done = 0;
     if let Some(port) = PORTS.get(to) {
         state.switch_slot = port.switch_slot;
     }
@@ -183,7 +188,9 @@ pub fn flush<P: Packet>(packet: P, state: &mut State) -> u32 {
             return counters::drop(port, DropReason::ResizeFailed as u32);
         };
         let ok = packet.encapsulate(state, outer) && packet.clone_to(state.pending.ifindex);
-        packet.decapsulate(state, outer) && ok
+        // With the outer headers on it, it must not go anywhere else.
+        state.spoilt = !packet.decapsulate(state, outer) as u32;
+        ok && state.spoilt == 0
     };
     state.pending.ifindex = 0;
     if !sent {

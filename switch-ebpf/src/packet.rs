@@ -39,6 +39,8 @@ pub trait Packet: Copy {
     /// Sets the outer tag's TCI.
     fn set_tag(self, state: &crate::state::State, tci: u16) -> bool;
 
+    /// Adds zeros at the end of a frame that has fewer bytes than this.
+    fn pad(self, length: u32) -> bool;
     /// Puts `state.prefix` (outer headers of `outer` bytes and, for TC, the inner Ethernet header) in front.
     fn encapsulate(self, state: &mut crate::state::State, outer: u32) -> bool;
     /// Strips `outer` bytes off the front; the inner frame's outer tag may go to the metadata.

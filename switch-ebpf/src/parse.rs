@@ -25,16 +25,28 @@ pub const PROTO_SCTP: u8 = 132;
 const IPV6_HOP_BY_HOP: u8 = 0;
 const IPV6_ROUTING: u8 = 43;
 const IPV6_FRAGMENT: u8 = 44;
+const IPV6_AUTHENTICATION: u8 = 51;
 const IPV6_DESTINATION: u8 = 60;
 /// IPv6 extension headers that are skipped at most.
 const MAX_EXTENSIONS: u32 = 6;
 
-/// Fills `state.key` and the offsets from the frame at `state.base`. 0: malformed.
+/// What is behind the Ethernet header and its tags must have this length, that of an IPv4 header: the kernel takes nothing shorter out
+/// of a tunnel. Real Ethernet frames are longer (46 bytes: IEEE 802.3, 3.2.8); shorter ones are padded, as a NIC does.
+const MIN_PAYLOAD: u32 = 20;
+
+/// [`parse`]: done.
+pub const PARSED: u32 = 0;
+/// [`parse`]: the frame has no Ethernet header.
+pub const MALFORMED: u32 = 1;
+/// [`parse`]: the frame is too short, and can not be padded.
+pub const TOO_SHORT: u32 = 2;
+
+/// Fills `state.key` and the offsets from the frame at `state.base`. [`PARSED`] ...
 #[inline(never)]
 pub fn parse<P: Packet>(packet: P, state: &mut State, in_port: u32) -> u32 {
     let base = state.base & 0xff;
     let Some(ethernet) = packet.read::<14>(base) else {
-        return 0;
+        return MALFORMED;
     };
     state.key = FlowKey::from_words([0; 8]);
     state.key.in_port = in_port;
@@ -48,6 +60,7 @@ pub fn parse<P: Packet>(packet: P, state: &mut State, in_port: u32) -> u32 {
     let mut eth_type = u16::from_be_bytes([t0, t1]);
     let mut l3 = base + 14;
     state.tag = TAG_NONE;
+    state.inner_tags = 0;
     let mut tci = None;
     if let Some((_, metadata)) = packet.metadata_tag() {
         state.tag = TAG_METADATA;
@@ -62,8 +75,19 @@ pub fn parse<P: Packet>(packet: P, state: &mut State, in_port: u32) -> u32 {
     }
     if let Some(tci) = tci {
         state.key.vlan_tci = (tci | VLAN_PRESENT).to_be_bytes();
+        // A second tag; a third one's TPID would be the EtherType.
+        if eth_type == ETH_VLAN || eth_type == ETH_QINQ {
+            if let Some([c0, c1, t0, t1]) = packet.read::<4>(l3) {
+                state.inner_tags = (u16::from_be_bytes([c0, c1]) | VLAN_PRESENT) as u64;
+                eth_type = u16::from_be_bytes([t0, t1]);
+                l3 += 4;
+            }
+        }
     }
     state.l3 = l3;
+    if !packet.pad(l3 + MIN_PAYLOAD) {
+        return TOO_SHORT;
+    }
     let shown = if eth_type < ETH_MIN_TYPE {
         ETH_802_3
     } else {
@@ -76,7 +100,7 @@ pub fn parse<P: Packet>(packet: P, state: &mut State, in_port: u32) -> u32 {
         ETH_ARP => arp(packet, state, l3),
         _ => {}
     }
-    1
+    PARSED
 }
 
 #[inline(always)]
@@ -146,6 +170,7 @@ fn ipv6<P: Packet>(packet: P, state: &mut State, l3: u32) {
             && next != IPV6_ROUTING
             && next != IPV6_DESTINATION
             && next != IPV6_FRAGMENT
+            && next != IPV6_AUTHENTICATION
         {
             break;
         }
@@ -172,8 +197,13 @@ fn ipv6<P: Packet>(packet: P, state: &mut State, l3: u32) {
                 break;
             }
         } else {
+            // RFC 4302, 2.2: in units of 4 bytes, less 2.
+            skipped += if next == IPV6_AUTHENTICATION {
+                (e[1] as u32 + 2) * 4
+            } else {
+                (e[1] as u32 + 1) * 8
+            };
             next = e[0];
-            skipped += (e[1] as u32 + 1) * 8;
         }
         skipped &= 0xfff;
         i += 1;

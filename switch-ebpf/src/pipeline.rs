@@ -137,8 +137,11 @@ fn process<P: Packet>(packet: P, state: &mut State, slot: u32) -> Result<i32, St
         Role::None => return Err(Stop::Drop(slot, DropReason::NoInstance)),
         _ => {}
     }
-    if parse::parse(packet, state, port.port_no) == 0 {
-        return Err(Stop::Drop(slot, DropReason::Malformed));
+    match parse::parse(packet, state, port.port_no) {
+        parse::PARSED => {}
+        parse::TOO_SHORT if P::XDP => return Err(Stop::Pass),
+        parse::TOO_SHORT => return Err(Stop::Drop(slot, DropReason::ResizeFailed)),
+        _ => return Err(Stop::Drop(slot, DropReason::Malformed)),
     }
     if let Role::Relay(peer) = role {
         strip(packet, state, slot)?;

@@ -18,6 +18,8 @@ pub const TAG_METADATA: u32 = 2;
 
 /// [`Step::flags`]: a held packet-in ends the packet's way here.
 pub const STEP_HELD: u32 = 1;
+/// [`Step::flags`]: the last action outputs into a link that the packet is not to take any more.
+pub const STEP_LIMIT: u32 = 2;
 
 /// One rule of the packet's trajectory.
 #[repr(C)]
@@ -27,7 +29,7 @@ pub struct Step {
     pub rule: u32,
     /// The rule's last action outputs into a link whose other end, this port slot, is where the next step happens; 0: none.
     pub link: u32,
-    /// [`STEP_HELD`].
+    /// [`STEP_HELD`], [`STEP_LIMIT`].
     pub flags: u32,
     pub pad: u32,
 }
@@ -55,6 +57,8 @@ pub struct Pending {
 pub struct State {
     /// The packet's key; set-fields along the trajectory are applied to it.
     pub key: FlowKey,
+    /// Tags behind the outer one, as [`FlowKey::vlan_tci`] has that: the next one in the low 16 bits. With the key, since actions push and pop.
+    pub inner_tags: u64,
     /// Outer headers and inner Ethernet header, while they are being built.
     pub prefix: [u8; PREFIX_MAX],
     /// Network slot.
@@ -112,6 +116,8 @@ pub struct State {
     pub sender: switch_abi::TunnelPeerKey,
     /// Rules in the trace.
     pub steps: u32,
+    /// 1: outer headers could not be taken off again, so that the packet is no longer the tenant's.
+    pub spoilt: u32,
     /// The packet's trajectory.
     pub trace: [Step; MAX_STEPS as usize],
 }
@@ -138,6 +144,7 @@ impl State {
         state.switches = 0;
         state.table = 0;
         state.steps = 0;
+        state.spoilt = 0;
         state.base = 0;
         state.source_port = 0;
         state.step = 0;

@@ -10,8 +10,8 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::generated::{
         bpf_clone_redirect, bpf_csum_update, bpf_l3_csum_replace, bpf_l4_csum_replace,
-        bpf_redirect, bpf_skb_adjust_room, bpf_skb_load_bytes, bpf_skb_store_bytes,
-        bpf_skb_vlan_pop, bpf_skb_vlan_push,
+        bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes,
+        bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
     },
 };
 
@@ -254,6 +254,12 @@ impl Packet for Tc {
             Some((tpid, _)) => self.vlan_pop() && self.vlan_push(tpid, tci),
             None => false,
         }
+    }
+
+    #[inline(always)]
+    fn pad(self, length: u32) -> bool {
+        // SAFETY: the context is valid for the program's run.
+        unsafe { (*self.0).len >= length || bpf_skb_change_tail(self.0, length, 0) == 0 }
     }
 
     #[inline(always)]

@@ -8,8 +8,8 @@ use crate::{
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
     helpers::generated::{
-        bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
-        bpf_xdp_store_bytes,
+        bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
+        bpf_xdp_load_bytes, bpf_xdp_store_bytes,
     },
 };
 
@@ -162,6 +162,13 @@ impl Packet for Xdp {
     #[inline(always)]
     fn set_tag(self, _state: &State, tci: u16) -> bool {
         self.write(14, tci.to_be_bytes())
+    }
+
+    #[inline(always)]
+    fn pad(self, length: u32) -> bool {
+        let there = self.length();
+        // SAFETY: the context is valid for the program's run.
+        there >= length || unsafe { bpf_xdp_adjust_tail(self.0, (length - there) as i32) } == 0
     }
 
     #[inline(always)]

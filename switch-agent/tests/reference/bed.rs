@@ -50,8 +50,8 @@ pub struct Bed {
     ports: [Vec<Tap>; 2],
     recirculation: Tap,
     underlay: Tap,
-    rules: BTreeMap<RuleId, Count>,
-    counters: BTreeMap<PortId, Counters>,
+    /// Counters as they were last, of both modes.
+    counted: [(BTreeMap<RuleId, Count>, BTreeMap<PortId, Counters>); 2],
     directory: PathBuf,
 }
 
@@ -130,8 +130,7 @@ impl Bed {
             ports,
             recirculation,
             underlay,
-            rules: BTreeMap::new(),
-            counters: BTreeMap::new(),
+            counted: Default::default(),
             directory,
         }
     }
@@ -194,8 +193,7 @@ impl Bed {
                 .expect("rules are staged");
         }
         self.raise_clock(mode, 1);
-        self.rules = self.rule_counts(mode);
-        self.counters = self.port_counts(mode);
+        self.counted[mode as usize] = (self.rule_counts(mode), self.port_counts(mode));
     }
 
     pub fn raise_clock(&mut self, mode: Mode, clock: u32) {
@@ -243,15 +241,16 @@ impl Bed {
             });
         });
         let (rules, ports) = (self.rule_counts(mode), self.port_counts(mode));
+        let before = &self.counted[mode as usize];
         observed.rules = rules
             .iter()
-            .filter_map(|(&id, &now)| Some((id, difference(now, self.rules[&id])?)))
+            .filter_map(|(&id, &now)| Some((id, difference(now, before.0[&id])?)))
             .collect();
         observed.ports = ports
             .iter()
-            .filter_map(|(&id, now)| Some((id, now.since(&self.counters[&id])?)))
+            .filter_map(|(&id, now)| Some((id, now.since(&before.1[&id])?)))
             .collect();
-        (self.rules, self.counters) = (rules, ports);
+        self.counted[mode as usize] = (rules, ports);
         observed
     }
 

@@ -21,7 +21,7 @@ pub const VIDS: [u16; 4] = [0, 1, 5, 0xfff];
 pub const DSCPS: [u8; 4] = [0, 10, 46, 63];
 pub const ETH_TYPES: [u16; 7] = [0x0800, 0x86dd, 0x0806, 0x88b5, 0x05ff, 0x8100, 0x88a8];
 
-/// Too short for what Linux asks of tagged frames before programs see them, or does with them: up to here they stay whole.
+/// Linux drops tagged frames shorter than this (20 bytes) before TC programs see them, and does not pop tags that are cut off.
 const TAGGED_MIN: usize = 22;
 
 pub fn packet(random: &mut Random) -> Vec<u8> {
@@ -55,6 +55,9 @@ pub fn packet(random: &mut Random) -> Vec<u8> {
     if random.chance(10) {
         // Behind the IP packet, as Ethernet's padding.
         fill(random, &mut frame, 20);
+    }
+    if tags > 0 && frame.len() < TAGGED_MIN {
+        frame.resize(TAGGED_MIN, 0);
     }
     if random.chance(20) {
         damage(random, &mut frame);
