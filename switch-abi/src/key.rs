@@ -19,9 +19,9 @@ pub const FRAG_LATER: u8 = 2;
 pub struct FlowKey {
     /// Port number within the switch, host byte order.
     pub in_port: u32,
-    /// EtherType after the VLAN tag, network byte order. 802.3 frames have 0x05ff, as in Open vSwitch.
+    /// EtherType after the VLAN tags (two of them at most), network byte order. 802.3 frames have 0x05ff, as in Open vSwitch.
     pub eth_type: [u8; 2],
-    /// PCP (3 bits), [`VLAN_PRESENT`], VID (12 bits), network byte order; all zero: untagged.
+    /// The outer tag's PCP (3 bits), [`VLAN_PRESENT`], VID (12 bits), network byte order; all zero: untagged.
     pub vlan_tci: [u8; 2],
     /// Destination MAC address.
     pub eth_dst: [u8; 6],

@@ -20,6 +20,8 @@ pub const END_MISS: u32 = 1;
 pub const END_LIMIT: u32 = 2;
 /// [`State::end`]: XDP can not run what the rules ask for.
 pub const END_TC: u32 = 3;
+/// [`State::end`], set while executing: an action stopped the packet, and its drop is counted.
+pub const END_STOPPED: u32 = 4;
 
 /// What a switch does with a packet on this host at a clock.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,9 @@
 //! Phase B: counts the rules of the trajectory and runs their actions on the packet.
 
 use crate::{
-    actions, counters, events,
+    actions,
+    classify::END_STOPPED,
+    counters, events,
     maps::RULES,
     output,
     packet::Packet,
@@ -123,6 +125,6 @@ fn change<P: Packet>(packet: P, state: &mut State, action: &Action) -> u64 {
         DropReason::BadSetField
     };
     counters::dropped(state.port, reason);
-    state.done += 1;
+    state.end = END_STOPPED;
     1
 }

@@ -152,6 +152,8 @@ fn process<P: Packet>(packet: P, state: &mut State, slot: u32) -> Result<i32, St
     if P::XDP && state.end == END_TC {
         return Err(Stop::Pass);
     }
+    // Back from where the trajectory ends.
+    state.switch_slot = port.switch_slot;
     strip(packet, state, slot)?;
     counters::rx(slot, packet.length());
     execute::execute(packet, state);
@@ -162,10 +164,7 @@ fn process<P: Packet>(packet: P, state: &mut State, slot: u32) -> Result<i32, St
         _ => None,
     };
     if let Some(reason) = reason {
-        // Not if an action stopped the packet before it came that far.
-        if state.step >= state.steps {
-            counters::dropped(state.port, reason);
-        }
+        counters::dropped(state.port, reason);
     }
     Ok(output::finish(packet, state))
 }

@@ -127,6 +127,14 @@ fn headers() {
         (
             "two tags",
             tagged(&tagged(&udp4(b"x"), 0x8100, 2), 0x8100, 1),
+            FlowKey {
+                vlan_tci: [0x10, 0x01],
+                ..udp_key
+            },
+        ),
+        (
+            "three tags",
+            tagged(&tagged(&tagged(&udp4(b"x"), 0x8100, 3), 0x8100, 2), 0x88a8, 1),
             key(|k| (k.eth_type, k.vlan_tci) = ([0x81, 0], [0x10, 1])),
         ),
         (

@@ -88,7 +88,7 @@ fn in_order(mut observed: Observed) -> Observed {
         observed.sent.sort();
         observed
             .events
-            .sort_by(|a, b| (a.rule, a.total_len, &a.data).cmp(&(b.rule, b.total_len, &b.data)));
+            .sort_by_key(|e| (e.rule, e.in_port, e.total_len, e.data.clone()));
     }
     observed
 }
