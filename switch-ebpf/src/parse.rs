@@ -103,6 +103,14 @@ pub fn parse<P: Packet>(packet: P, state: &mut State, in_port: u32) -> u32 {
     PARSED
 }
 
+/// How many bytes there are from an offset on.
+#[inline(always)]
+fn behind<P: Packet>(packet: P, state: &State, offset: u32) -> u32 {
+    // A tag in the metadata counts for the length, but is not among the bytes.
+    let metadata = if state.tag == TAG_METADATA { 4 } else { 0 };
+    packet.length() - metadata - offset
+}
+
 #[inline(always)]
 fn ipv4<P: Packet>(packet: P, state: &mut State, l3: u32) {
     let Some(h) = packet.read::<20>(l3) else {
@@ -110,7 +118,7 @@ fn ipv4<P: Packet>(packet: P, state: &mut State, l3: u32) {
     };
     let header = (h[0] & 15) as u32 * 4;
     let total = u16::from_be_bytes([h[2], h[3]]) as u32;
-    let there = packet.length() - l3;
+    let there = behind(packet, state, l3);
     // A packet to be segmented may be longer than the field can say; then it is zero.
     let total = if total == 0 && packet.is_gso() {
         there
@@ -144,7 +152,7 @@ fn ipv6<P: Packet>(packet: P, state: &mut State, l3: u32) {
         return;
     };
     let payload = u16::from_be_bytes([h[4], h[5]]) as u32;
-    let there = packet.length() - l3 - 40;
+    let there = behind(packet, state, l3 + 40);
     let payload = if payload == 0 && packet.is_gso() {
         there
     } else {
