@@ -10,6 +10,7 @@ mod test;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 /// Developer and demonstration commands of LIME
 #[derive(Debug, Parser)]
@@ -35,6 +36,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // What the lab's own code has to say, with RUST_LOG.
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
