@@ -17,6 +17,8 @@ pub struct Outcome {
     pub ports: BTreeMap<PortId, PortCount>,
     /// Most VLAN tags of a frame that went to another host, or as a copy into a link: the kernel's tunnel has a limit there.
     pub most_tags_tunnelled: usize,
+    /// Links in a circle made so many copies that not all were followed: this is only a part.
+    pub incomplete: bool,
 }
 
 impl Outcome {

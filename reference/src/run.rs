@@ -16,6 +16,9 @@ const MAX_COPIES: usize = 8;
 /// Least length of what is behind the Ethernet header and its tags, bytes: that of an IPv4 header, which is what Linux asks of frames in tunnels.
 const MIN_PAYLOAD: usize = 20;
 
+/// Copies of one packet that are followed.
+const MAX_FOLLOWED: usize = 200;
+
 /// A copy of a packet that is yet to enter a switch.
 struct Arrival<'a> {
     port: &'a Port,
@@ -47,7 +50,13 @@ impl World {
             frame: frame.to_vec(),
             copies: 0,
         }]);
+        let mut followed = 0;
         while let Some(arrival) = waiting.pop_front() {
+            followed += 1;
+            if followed > MAX_FOLLOWED {
+                outcome.incomplete = true;
+                break;
+            }
             Run {
                 world: self,
                 outcome: &mut outcome,

@@ -52,7 +52,8 @@ pub fn run(bed: &mut Bed, scenario: &Scenario, fault: Option<Fault>) -> Option<D
 /// What the reference says; None if that is more than the kernel promises.
 fn expected(world: &World, packet: &Packet) -> Option<Observed> {
     let outcome = world.receive(packet.port, &packet.bytes);
-    (outcome.most_tags_tunnelled <= MAX_TUNNELLED_TAGS).then(|| in_order(observed(outcome)))
+    let promised = outcome.most_tags_tunnelled <= MAX_TUNNELLED_TAGS && !outcome.incomplete;
+    promised.then(|| in_order(observed(outcome)))
 }
 
 fn observed(outcome: Outcome) -> Observed {
