@@ -69,7 +69,18 @@ impl World {
                     host.up.push_back(Up::Done(Epoch::ZERO));
                 }
             }
-            Down::Snapshot { switch, at, rules } => {
+            Down::Restarted { at, min_clock } => {
+                if min_clock.le(host.staged) {
+                    host.clock = host.clock.max(min_clock);
+                }
+                host.up.push_back(Up::Restarted(at));
+            }
+            Down::Snapshot {
+                switch,
+                at,
+                rules,
+                awaited,
+            } => {
                 host.finals = false;
                 match switch {
                     None => host.staged = host.staged.max(at),
@@ -80,7 +91,9 @@ impl World {
                         host.rules.sort_unstable();
                     }
                 }
-                host.up.push_back(Up::Done(Epoch::ZERO));
+                if awaited {
+                    host.up.push_back(Up::Done(Epoch::ZERO));
+                }
             }
             Down::Out {
                 id,
@@ -196,12 +209,18 @@ impl World {
     pub(crate) fn kill(&mut self, setting: &Setting, h: u8) {
         self.budget[1] -= 1;
         let host = &mut self.hosts[h as usize];
-        host.cut();
         host.held.clear();
         host.recent.clear();
+        host.incarnation += 1;
         if setting.without(Mutation::ClockLostAtRestart) && host.clock.0 > 1 {
             host.clock = Epoch(host.clock.0 - 1);
         }
+        self.cut(h);
+    }
+
+    /// A stream breaks, and what is in it is lost.
+    pub(crate) fn cut(&mut self, h: u8) {
+        self.hosts[h as usize].cut();
         if self.coordinator.awaited & (1 << h) != 0 {
             // The operation fails, and is begun again.
             self.restart_operation();

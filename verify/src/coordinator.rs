@@ -108,6 +108,8 @@ pub struct PendingOut {
     pub to: Option<u8>,
     /// Who has it.
     pub sent_to: Option<u8>,
+    /// The agent process that has it.
+    pub incarnation: u8,
 }
 
 /// Who waits for a ticket.
@@ -209,8 +211,7 @@ impl Coordinator {
         let tail: Vec<Entry> = tail.map(|e| e.as_ref().clone()).collect();
         let recovery = tail.last().map_or(acknowledged, |e| e.epoch).next();
         let members: Vec<_> = network.members.keys().copied().collect();
-        let (sequencer, _) =
-            Sequencer::recover(Consistency::Causal, acknowledged, tail, members);
+        let (sequencer, _) = Sequencer::recover(Consistency::Causal, acknowledged, tail, members);
         let mut this = Self::new(network);
         this.sequencer = sequencer;
         this.log.clone_from(&store.log);

@@ -148,7 +148,10 @@ impl Shared<'_> {
     fn found(&self, actions: Vec<Action>, violation: Violation) {
         self.stop.store(true, Ordering::Relaxed);
         let mut trace = self.trace.lock().unwrap_or_else(|e| e.into_inner());
-        if trace.as_ref().is_none_or(|t| actions.len() < t.actions.len()) {
+        if trace
+            .as_ref()
+            .is_none_or(|t| actions.len() < t.actions.len())
+        {
             *trace = Some(Trace { actions, violation });
         }
     }

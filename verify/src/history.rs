@@ -265,7 +265,9 @@ impl<'a> Check<'a> {
                     if let Ok(at) = self.require(packet, switch, None) {
                         let all = &mut events[switch as usize];
                         if *all & (1 << at) != 0 {
-                            return Err(format!("two events of packet {packet} at switch {switch}"));
+                            return Err(format!(
+                                "two events of packet {packet} at switch {switch}"
+                            ));
                         }
                         self.steps[at].before |= *all;
                         *all |= 1 << at;

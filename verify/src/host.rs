@@ -98,6 +98,8 @@ pub enum Down {
         at: Epoch,
         /// Its rules.
         rules: Vec<Version>,
+        /// An operation waits for it.
+        awaited: bool,
     },
     /// Rule 11.
     Out {
@@ -118,6 +120,13 @@ pub enum Down {
     Resume(u8, Epoch),
     /// Read the counters for the last time.
     Finals,
+    /// The end of a new start: the clock goes on from here.
+    Restarted {
+        /// The snapshots were of this epoch.
+        at: Epoch,
+        /// Highest epoch activated in the network.
+        min_clock: Epoch,
+    },
 }
 
 /// To the coordinator.
@@ -140,6 +149,8 @@ pub enum Up {
     Event(Event),
     /// The packet-out is executed.
     OutDone(u64),
+    /// The snapshots of a new start are here.
+    Restarted(Epoch),
     /// What an operation waited for; a pause gives the clock.
     Done(Epoch),
 }
@@ -197,6 +208,8 @@ pub struct Host {
     pub down: VecDeque<Down>,
     /// To the coordinator.
     pub up: VecDeque<Up>,
+    /// Counts agent processes.
+    pub incarnation: u8,
     /// Packet-outs that were executed.
     pub recent: BTreeSet<u64>,
     /// Its instance's final counters were read.

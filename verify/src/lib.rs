@@ -1,6 +1,7 @@
 //! Model checking.
 pub mod agent;
 pub mod coordinator;
+pub mod explain;
 pub mod explore;
 pub mod history;
 pub mod host;

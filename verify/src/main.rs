@@ -1,16 +1,200 @@
 //! `lime-verify`: model checking from the command line. Usually started by `cargo xtask verify`.
-fn main() {
-    let which = std::env::args().nth(1);
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use lime_verify::explore::{Limits, Report, explore, shortest};
+use lime_verify::mutation::Mutation;
+use lime_verify::scenario::Scenario;
+use lime_verify::scenarios;
+use lime_verify::world::Setting;
+
+/// Check the consistency protocol: walk through all that can happen in small worlds around the coordinator's production code
+#[derive(Debug, Parser)]
+#[command(name = "lime-verify", bin_name = "cargo xtask verify")]
+struct Args {
+    /// Minutes in all, shared out among the scenarios
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
+    /// Only these scenarios (comma-separated)
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    scenario: Vec<String>,
+    /// Order of the walk; another one finds other things first where time does not suffice for all
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Threads
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Memory for fingerprints of states, in millions of states per scenario (8 to 20 bytes each)
+    #[arg(long, default_value_t = 100, value_name = "MILLIONS")]
+    states: u64,
+    /// Take out the protocol's rules one by one instead: each must be missed
+    #[arg(long)]
+    mutations: bool,
+    /// With --mutations: only these (comma-separated)
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    mutation: Vec<String>,
+    /// Print the steps that lead to a violation
+    #[arg(long)]
+    trace: bool,
+    /// List the scenarios and mutations
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    // Assertions that fail in the production code are reported as violations, with the way there.
     std::panic::set_hook(Box::new(|_| {}));
-    for s in lime_verify::scenarios::all() {
-        if which.as_ref().is_some_and(|w| w != s.name) { continue; }
-        let name = s.name;
-        let setting = lime_verify::world::Setting::new(s, None);
-        let r = lime_verify::explore::explore(&setting, &lime_verify::explore::Limits{states: 3_000_000, time: std::time::Duration::from_secs(20), threads: 1, seed: 0, progress: None});
-        println!("{name:24} {:>9} states {:>10} steps {:>6} ends depth {:>4} complete {} {:.1?}", r.states, r.steps, r.ends, r.depth, r.complete, r.time);
-        if r.trace.is_some() {
-            let r = lime_verify::explore::shortest(&setting, 1_000_000, std::time::Duration::from_secs(30));
-            println!("  shortest: {:?}", r.trace);
+    let all = scenarios::all();
+    if args.list {
+        for s in &all {
+            println!("{:24} {}", s.name, s.about);
+        }
+        for m in Mutation::ALL {
+            println!("{m:?}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    for name in &args.scenario {
+        if !all.iter().any(|s| s.name == name) {
+            eprintln!("error: no scenario is called {name}: --list shows them");
+            return ExitCode::FAILURE;
         }
     }
+    let wanted =
+        |s: &Scenario| args.scenario.is_empty() || args.scenario.iter().any(|n| n == s.name);
+    let chosen: Vec<Scenario> = all.into_iter().filter(wanted).collect();
+    let good = if args.mutations {
+        mutations(&args, &chosen)
+    } else {
+        check(&args, chosen)
+    };
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn print_trace(setting: &Setting, report: &Report) {
+    let Some(trace) = &report.trace else { return };
+    for line in lime_verify::explain::explain(setting, &trace.actions) {
+        println!("      {line}");
+    }
+}
+
+fn check(args: &Args, chosen: Vec<Scenario>) -> bool {
+    let began = Instant::now();
+    let total = Duration::from_secs_f64(args.minutes * 60.0);
+    let (mut states, mut steps, mut good, mut complete) = (0, 0, true, 0);
+    let count = chosen.len();
+    for (i, scenario) in chosen.into_iter().enumerate() {
+        let name = scenario.name;
+        println!("{name}: {}", scenario.about);
+        let setting = Setting::new(scenario, None);
+        let left = total.saturating_sub(began.elapsed());
+        let limits = Limits {
+            states: args.states * 1_000_000,
+            time: left / u32::try_from(count - i).unwrap_or(1),
+            threads: args.threads,
+            seed: args.seed,
+            progress: Some(Duration::from_secs(10)),
+        };
+        let report = explore(&setting, &limits);
+        states += report.states;
+        steps += report.steps;
+        complete += usize::from(report.complete);
+        println!(
+            "    {} states, {} steps, {} ends, longest way {}, {:.1} s: {}",
+            report.states,
+            report.steps,
+            report.ends,
+            report.depth,
+            report.time.as_secs_f64(),
+            match (&report.trace, report.complete) {
+                (Some(_), _) => "VIOLATION",
+                (None, true) => "all states, no violation",
+                (None, false) => "no violation in the time or memory given",
+            }
+        );
+        if let Some(found) = &report.trace {
+            good = false;
+            let minimal = shortest(&setting, 2_000_000, Duration::from_secs(120));
+            let (trace, report) = match &minimal.trace {
+                Some(trace) => (trace, &minimal),
+                None => (found, &report),
+            };
+            println!(
+                "    {:?}, after {} steps",
+                trace.violation,
+                trace.actions.len()
+            );
+            print_trace(&setting, report);
+        }
+    }
+    println!(
+        "{states} states, {steps} steps in {:.0} s; {complete} of {count} scenarios to the end; {}",
+        began.elapsed().as_secs_f64(),
+        if good { "no violation" } else { "VIOLATIONS" }
+    );
+    good
+}
+
+fn mutations(args: &Args, chosen: &[Scenario]) -> bool {
+    let mut missed = Vec::new();
+    let wanted = |m: &Mutation| {
+        args.mutation.is_empty() || args.mutation.iter().any(|n| *n == format!("{m:?}"))
+    };
+    let all: Vec<Mutation> = Mutation::ALL.into_iter().filter(wanted).collect();
+    let time = Duration::from_secs_f64(args.minutes * 60.0) / all.len().max(1) as u32;
+    for &mutation in &all {
+        let began = Instant::now();
+        let mut caught = None;
+        for scenario in chosen {
+            let setting = Setting::new(scenario.clone(), Some(mutation));
+            let left = time.saturating_sub(began.elapsed());
+            let mut report = shortest(&setting, 400_000, left);
+            if report.trace.is_none() && !report.complete {
+                let limits = Limits {
+                    states: 4_000_000,
+                    time: time.saturating_sub(began.elapsed()),
+                    threads: args.threads,
+                    seed: args.seed,
+                    progress: None,
+                };
+                report = explore(&setting, &limits);
+            }
+            if report.trace.is_some() {
+                caught = Some((setting, report));
+                break;
+            }
+        }
+        match caught {
+            None => {
+                println!("{:26} NOT CAUGHT", format!("{mutation:?}"));
+                missed.push(mutation);
+            }
+            Some((setting, report)) => {
+                let Some(trace) = &report.trace else { continue };
+                println!(
+                    "{:26} caught by {:22} after {:>3} steps: {:?}",
+                    format!("{mutation:?}"),
+                    setting.scenario.name,
+                    trace.actions.len(),
+                    trace.violation
+                );
+                if args.trace {
+                    print_trace(&setting, &report);
+                }
+            }
+        }
+    }
+    println!(
+        "{} of {} mutations caught",
+        all.len() - missed.len(),
+        all.len()
+    );
+    missed.is_empty()
 }

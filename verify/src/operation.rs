@@ -17,9 +17,9 @@ impl World {
         more && c.awaited == 0 && !c.awaits_ticket && c.admits && self.all_heard()
     }
 
+    /// An operation fails when a host is away, and is begun again when it is back.
     fn all_heard(&self) -> bool {
-        let mut members = self.coordinator.model.members.keys();
-        members.all(|h| self.hosts[h.0 as usize - 1].heard)
+        self.hosts.iter().all(|h| h.heard)
     }
 
     pub(crate) fn restart_operation(&mut self) {
@@ -100,7 +100,9 @@ impl World {
 
     fn instance(&self, switch: u8, host: u8) -> Option<InstanceState> {
         let switch = self.coordinator.model.switches.get(&switch_id(switch));
-        switch.and_then(|s| s.instances.get(&host_id(host))).copied()
+        switch
+            .and_then(|s| s.instances.get(&host_id(host)))
+            .copied()
     }
 
     fn set_instance(&mut self, switch: u8, host: u8, to: Option<InstanceState>) {
@@ -132,7 +134,14 @@ impl World {
                 let at = self.coordinator.sequencer.add_learner(host_id(host));
                 let rules = Vec::new();
                 let switch = None;
-                self.request(host, Down::Snapshot { switch, at, rules });
+                let awaited = true;
+                let message = Down::Snapshot {
+                    switch,
+                    at,
+                    rules,
+                    awaited,
+                };
+                self.request(host, message);
             }
             2 => self.submit(EntryKind::Join {
                 switch: None,
@@ -160,7 +169,14 @@ impl World {
                 let rules = self.rules_at(switch, at);
                 self.coordinator.clones.insert((switch, host), at);
                 let switch = Some(switch);
-                self.request(host, Down::Snapshot { switch, at, rules });
+                let awaited = true;
+                let message = Down::Snapshot {
+                    switch,
+                    at,
+                    rules,
+                    awaited,
+                };
+                self.request(host, message);
             }
             2 => self.submit(EntryKind::Join {
                 switch: Some(switch_id(switch)),
@@ -220,7 +236,9 @@ impl World {
         match step {
             0 => {
                 let known = self.coordinator.model.ports.get(&port_id(port));
-                let at = known.and_then(|p| p.device()).map_or(0, |d| d.host.0 as u8 - 1);
+                let at = known
+                    .and_then(|p| p.device())
+                    .map_or(0, |d| d.host.0 as u8 - 1);
                 let moving = known.is_some_and(|p| p.moving.is_some());
                 self.coordinator.from = at;
                 self.coordinator.plug = plug;

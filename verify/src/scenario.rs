@@ -138,6 +138,8 @@ pub struct Scenario {
     pub losses: u8,
     /// Agents that may die, in all. They come back.
     pub agent_crashes: u8,
+    /// Streams between agents and coordinator that may break, in all.
+    pub cuts: u8,
     /// Times that the coordinator may die. It comes back.
     pub coordinator_crashes: u8,
     /// Frames with a tag of the future that may come to this host.

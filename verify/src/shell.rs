@@ -25,12 +25,7 @@ impl World {
     /// What a host is to know, as production computes it.
     pub(crate) fn config_for(&self, host: u8) -> Shared<lime_core::model::HostConfig> {
         let last = self.coordinator.sequencer.last();
-        Shared::new(desired(
-            &self.coordinator.model,
-            host_id(host),
-            last,
-            false,
-        ))
+        Shared::new(desired(&self.coordinator.model, host_id(host), last, false))
     }
 
     pub(crate) fn tell(&mut self, host: u8, message: Down) {
@@ -205,8 +200,7 @@ impl World {
         let of_host = |s: &lime_core::model::Switch| s.instances.get(&host_id(h)).copied();
         let mut states = self.coordinator.model.switches.values().filter_map(of_host);
         let retiring = states.any(|s| matches!(s, InstanceState::Retiring(_)));
-        let skipped =
-            setting.without(Mutation::ActivateInstancesOnly) && !self.has_instances(h);
+        let skipped = setting.without(Mutation::ActivateInstancesOnly) && !self.has_instances(h);
         if !skipped {
             self.tell(h, Down::Activate(epoch));
         }
@@ -242,6 +236,7 @@ impl World {
         }
         if let Some(pending) = self.coordinator.outs.get_mut(&id) {
             pending.sent_to = Some(h);
+            pending.incarnation = self.hosts[h as usize].incarnation;
         }
     }
 
@@ -274,7 +269,7 @@ impl World {
         let host = host_id(h);
         let sequencer = &mut self.coordinator.sequencer;
         match message {
-            Up::Hello { staged, clock } => self.host_up(h, staged, clock),
+            Up::Hello { staged, clock } => self.host_up(setting, h, staged, clock),
             Up::Staged(epoch) => protocol(sequencer.staged(host, epoch)),
             Up::Refused(epoch) => {
                 let reason = "no room".to_owned();
@@ -299,6 +294,10 @@ impl World {
                 self.out_done(id);
                 Ok(())
             }
+            Up::Restarted(at) => {
+                sequencer.snapshot_done(host, at);
+                Ok(())
+            }
             Up::Done(clock) => {
                 let c = &mut self.coordinator;
                 c.awaited &= !(1 << h);
@@ -310,7 +309,7 @@ impl World {
         }
     }
 
-    fn host_up(&mut self, h: u8, staged: Epoch, clock: Epoch) -> Step {
+    fn host_up(&mut self, setting: &Setting, h: u8, staged: Epoch, clock: Epoch) -> Step {
         self.hosts[h as usize].heard = true;
         let host = host_id(h);
         let c = &self.coordinator;
@@ -320,23 +319,53 @@ impl World {
         self.configure(h, false);
         match self.coordinator.sequencer.connected(host, staged, clock) {
             Ok(Resume::FromLog) => {}
-            Ok(Resume::FromSnapshot(at)) => {
-                return assertion(format!(
-                    "host {h} has lost nothing, and is to be sent snapshots as of {at}"
-                ));
-            }
+            Ok(Resume::FromSnapshot(at)) => self.resync(h, at),
             Err(e) => return assertion(e.to_string()),
         }
+        // Behind the stages and activations that they were behind.
+        self.carry_out(setting)?;
+        let incarnation = self.hosts[h as usize].incarnation;
         let outs = self.coordinator.outs.iter();
-        let again: Vec<u64> = outs
-            .filter(|(_, p)| p.sent_to == Some(h))
-            .map(|(id, _)| *id)
+        let sent = outs.filter(|(_, p)| p.sent_to == Some(h));
+        let sent: Vec<(u64, bool)> = sent
+            .map(|(id, p)| (*id, p.incarnation == incarnation && p.to.is_some()))
             .collect();
-        for id in again {
-            let min_clock = self.coordinator.sequencer.activated();
-            self.send_out(id, min_clock, false);
+        for (id, again) in sent {
+            if again {
+                let min_clock = self.coordinator.sequencer.activated();
+                self.send_out(id, min_clock, false);
+            } else {
+                self.out_done(id);
+            }
         }
         Ok(())
+    }
+
+    /// The host has too little to go on from the log: its instances learn again, all in one go on its FIFO stream.
+    fn resync(&mut self, h: u8, at: Epoch) {
+        let last = self.coordinator.sequencer.last();
+        let config = desired(&self.coordinator.model, host_id(h), last, true);
+        self.tell(h, Down::Configure(Shared::new(config), false));
+        let switches = self.coordinator.model.switches.values();
+        let here = switches.filter(|s| s.instances.contains_key(&host_id(h)));
+        let here: Vec<u8> = here.map(|s| (s.id.0 - 1) as u8).collect();
+        for switch in [None].into_iter().chain(here.into_iter().map(Some)) {
+            let rules = switch.map_or_else(Vec::new, |s| self.rules_at(s, at));
+            if let Some(switch) = switch {
+                self.coordinator.clones.insert((switch, h), at);
+            }
+            let message = Down::Snapshot {
+                switch,
+                at,
+                rules,
+                awaited: false,
+            };
+            self.tell(h, message);
+        }
+        self.configure(h, false);
+        let min_clock = self.coordinator.sequencer.activated();
+        self.tell(h, Down::Restarted { at, min_clock });
+        self.coordinator.sequencer.snapshot_sent(host_id(h), at);
     }
 
     /// The coordinator dies, and comes back with what is on the disk.

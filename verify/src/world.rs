@@ -4,9 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use lime_core::log::{Added, Entry, EntryKind, Removed};
-use lime_core::model::{
-    Device, InstanceState, MemberState, Network, Place, Port, Switch,
-};
+use lime_core::model::{Device, InstanceState, MemberState, Network, Place, Port, Switch};
 use lime_core::{
     Consistency, Epoch, HostId, NetworkId, PortAttach, PortId, PortNo, RuleId, SwitchId,
 };
@@ -117,6 +115,8 @@ pub enum Action {
     Operate,
     /// An agent dies.
     Kill(u8),
+    /// The stream between an agent and the coordinator breaks.
+    Cut(u8),
     /// An agent's stream opens.
     Connect(u8),
     /// The coordinator sees that a stream has ended.
@@ -172,8 +172,9 @@ pub struct World {
     pub controller: Controller,
     /// What was seen.
     pub history: History,
-    /// Frames that may still be lost, agents and coordinators that may still die, frames that may still be forged.
-    pub budget: [u8; 4],
+    /// Frames that may still be lost, agents and coordinators that may still die, frames that may
+    /// still be forged, streams that may still break.
+    pub budget: [u8; 5],
 }
 
 /// The outcome of a step.
@@ -267,6 +268,7 @@ impl World {
                 scenario.agent_crashes,
                 scenario.coordinator_crashes,
                 scenario.forgeries,
+                scenario.cuts,
             ],
         };
         let whole = Setting::new(scenario.clone(), None);
@@ -366,6 +368,9 @@ impl World {
             }
             if self.budget[1] > 0 && host.heard && h < scenario.members {
                 all.push(Action::Kill(h));
+            }
+            if self.budget[4] > 0 && host.heard && h < scenario.members {
+                all.push(Action::Cut(h));
             }
             if self.budget[3] > 0 && !scenario.ends.is_empty() {
                 all.push(Action::Forge(h));
@@ -521,6 +526,10 @@ impl World {
             }
             Action::Operate => self.operate(setting),
             Action::Kill(h) => self.kill(setting, h),
+            Action::Cut(h) => {
+                self.budget[4] -= 1;
+                self.cut(h);
+            }
             Action::Connect(h) => {
                 let host = &mut self.hosts[h as usize];
                 host.open = true;
@@ -805,6 +814,7 @@ impl World {
                     switch: *switch,
                     to: *to,
                     sent_to: None,
+                    incarnation: 0,
                 };
                 let id = u64::from(command);
                 c.outs.insert(id, pending);
@@ -812,7 +822,7 @@ impl World {
                 if setting.without(Mutation::PacketOutOutOfBand) {
                     self.send_out(id, Epoch::ZERO, true);
                 } else {
-                    c.sequencer.packet_out(last, id);
+                    c.sequencer.packet_out(last, id, to.is_none());
                 }
             }
             Command::Barrier => {

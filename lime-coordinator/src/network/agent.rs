@@ -49,17 +49,7 @@ impl State {
         }
         // Rule 11: behind the stages and activations that they were behind.
         self.carry_out();
-        let resend: Vec<u64> = self
-            .packet_outs
-            .iter()
-            .filter(|(_, p)| p.sent_to == Some(host))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in resend {
-            // Rule 19: executed at most once per id.
-            let min_clock = self.seq.activated();
-            self.send_packet_out(id, min_clock);
-        }
+        self.resend_packet_outs(session);
     }
 
     fn resume(

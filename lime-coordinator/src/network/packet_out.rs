@@ -1,6 +1,6 @@
 //! Packet-outs: rule 11.
 
-use lime_core::flow::PacketOut;
+use lime_core::flow::{Action, PacketOut};
 use lime_core::log::Ticket;
 use lime_core::{Epoch, HostId, PortNo, SwitchId};
 use lime_proto::v1;
@@ -9,7 +9,7 @@ use tonic::Status;
 use v1::coordinator_message::Message;
 
 use super::state::State;
-use crate::agents::Waiting;
+use crate::agents::{Session, Waiting};
 
 /// Packet-outs that may be under way in one network.
 const MAX_OUTSTANDING: usize = 16_384;
@@ -20,8 +20,12 @@ pub(super) struct PendingPacketOut {
     switch: SwitchId,
     in_port: PortNo,
     packet: v1::PacketOut,
+    /// It goes through tables or to the controller.
+    exact: bool,
     /// The host that has it: it goes to no other.
     pub(super) sent_to: Option<HostId>,
+    /// The agent process that has it.
+    incarnation: u64,
     reply: Option<oneshot::Sender<Result<(), Status>>>,
 }
 
@@ -55,6 +59,9 @@ impl State {
                 self.model.name
             )));
         }
+        let exact = packet.actions.iter().any(|a| {
+            matches!(a, Action::Output { port, .. } if [PortNo::TABLE, PortNo::CONTROLLER].contains(port))
+        });
         let (reply, done) = oneshot::channel();
         let request = self
             .shared
@@ -67,11 +74,13 @@ impl State {
                 switch: id,
                 in_port,
                 packet: packet.into(),
+                exact,
                 sent_to: None,
+                incarnation: 0,
                 reply: Some(reply),
             },
         );
-        self.seq.packet_out(after, request);
+        self.seq.packet_out(after, request, exact);
         Ok((request, done))
     }
 
@@ -106,6 +115,29 @@ impl State {
         }));
         if let Some(pending) = self.packet_outs.get_mut(&id) {
             pending.sent_to = Some(session.host);
+            pending.incarnation = session.incarnation;
+        }
+    }
+
+    /// The host is back: what it was sent is sent again, since the stream may have ended before it. Rule 19: executed at most once, which
+    /// only the same agent process can tell; and one that meets tables must meet those of its place in the order, which has gone by.
+    pub(super) fn resend_packet_outs(&mut self, session: &Session) {
+        let sent = self.packet_outs.iter();
+        let sent = sent.filter(|(_, p)| p.sent_to == Some(session.host));
+        let sent: Vec<(u64, bool)> = sent
+            .map(|(id, p)| (*id, p.incarnation == session.incarnation && !p.exact))
+            .collect();
+        for (id, again) in sent {
+            if again {
+                let min_clock = self.seq.activated();
+                self.send_packet_out(id, min_clock);
+            } else {
+                let lost = format!(
+                    "host {}: its agent went away with the packet, which may have been sent or not",
+                    session.name
+                );
+                self.finish_packet_out(id, Err(Status::unavailable(lost)));
+            }
         }
     }
 

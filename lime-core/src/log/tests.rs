@@ -234,3 +234,32 @@ fn rule_19_a_restart_rolls_forward_and_drops_older_events() {
     assert_eq!(completed, vec![recovery, freeze]);
     assert_eq!(seq.acknowledged(), Epoch(7));
 }
+
+#[test]
+fn rule_11_nothing_submitted_later_is_activated_with_what_an_exact_packet_out_waits_for() {
+    let mut seq = with_members(&[1]);
+    // Something is being staged, so all that comes now waits.
+    seq.submit(adds([1]));
+    settle(&mut seq);
+    let before = seq.submit(adds([2]));
+    seq.packet_out(before, 7, true);
+    seq.submit(adds([3]));
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        seq.staged(HostId(1), seq.logged()).unwrap();
+        for output in settle(&mut seq) {
+            match output {
+                Output::Stage { entry, .. } => {
+                    let EntryKind::Update { add, .. } = &entry.kind else {
+                        panic!("{entry:?}")
+                    };
+                    let ids = add.iter().map(|a| a.id.0.to_string());
+                    order.push(ids.collect::<Vec<_>>().join("+"));
+                }
+                Output::SendPacketOut { .. } => order.push("packet-out".to_owned()),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(order, ["2", "packet-out", "3"]);
+}

@@ -46,7 +46,7 @@ pub struct Sequencer<E> {
     frozen: u32,
     freezes: Vec<Ticket>,
     hold: HoldBack<E>,
-    packet_outs: VecDeque<(Ticket, u64)>,
+    packet_outs: VecDeque<(Ticket, u64, bool)>,
     outstanding: BTreeSet<u64>,
     barriers: Vec<Barrier>,
     removed: usize,
@@ -215,9 +215,10 @@ impl<E> Sequencer<E> {
         self.pump();
     }
 
-    /// A packet-out, to be sent when the submissions up to `after` (of the same controller) have been activated: rule 11.
-    pub fn packet_out(&mut self, after: Ticket, id: u64) {
-        self.packet_outs.push_back((after, id));
+    /// A packet-out, to be sent when the submissions up to `after` (of the same controller) have been activated: rule 11. `exact`: it goes
+    /// through tables or to the controller, so it shows whether something submitted later has been activated too.
+    pub fn packet_out(&mut self, after: Ticket, id: u64, exact: bool) {
+        self.packet_outs.push_back((after, id, exact));
         self.outstanding.insert(id);
         self.pump();
     }
@@ -225,7 +226,7 @@ impl<E> Sequencer<E> {
     /// The packet-out was executed, or never will be.
     pub fn packet_out_done(&mut self, id: u64) {
         self.outstanding.remove(&id);
-        self.packet_outs.retain(|(_, i)| *i != id);
+        self.packet_outs.retain(|(_, i, _)| *i != id);
         self.pump();
     }
 

@@ -19,8 +19,8 @@ impl<E> Sequencer<E> {
     pub(super) fn pump(&mut self) {
         self.activate();
         self.advance_acknowledged();
-        self.seal();
         self.send_packet_outs();
+        self.seal();
         self.complete_barriers();
         if self.frozen > 0 && self.recovered() && self.acknowledged == self.activated {
             for ticket in mem::take(&mut self.freezes) {
@@ -47,11 +47,16 @@ impl<E> Sequencer<E> {
         if self.pending.is_empty() || busy {
             return;
         }
+        // Rule 11: a packet-out that meets tables meets them as they are between its neighbours, so what was submitted behind it must not
+        // be activated together with what it waits for. Sent, its place in the stream does it: the host stages what follows after it.
+        let exact = self.packet_outs.iter().filter(|(.., exact)| *exact);
+        let fence = exact.map(|(after, ..)| *after).min();
         let mut batch: Vec<Entry> = Vec::new();
         let mut weight = 0;
-        while let Some((_, next)) = self.pending.front() {
+        while let Some((ticket, next)) = self.pending.front() {
             let w = next.weight();
-            if weight > 0 && weight + w > MAX_BATCH {
+            let full = weight > 0 && weight + w > MAX_BATCH;
+            if full || fence.is_some_and(|after| *ticket > after) {
                 break;
             }
             weight += w;
@@ -72,6 +77,9 @@ impl<E> Sequencer<E> {
             self.sealed.push_back((ticket, self.last));
         }
         self.pending_weight -= weight;
+        if batch.is_empty() {
+            return;
+        }
         self.batch_ends.push_back(self.last);
         let batch: Vec<Arc<Entry>> = batch.into_iter().map(Arc::new).collect();
         self.entries.extend(batch.iter().cloned());
@@ -207,12 +215,12 @@ impl<E> Sequencer<E> {
 
     pub(super) fn send_packet_outs(&mut self) {
         let waiting = mem::take(&mut self.packet_outs);
-        for (after, id) in waiting {
+        for (after, id, exact) in waiting {
             if self.is_activated(after) {
                 let min_clock = self.activated;
                 self.out.push(Output::SendPacketOut { id, min_clock });
             } else {
-                self.packet_outs.push_back((after, id));
+                self.packet_outs.push_back((after, id, exact));
             }
         }
     }
