@@ -13,8 +13,11 @@ const MAX_SWITCHES: usize = 8;
 /// How many times a copy of a packet may go into a link beside other outputs; each such copy starts anew at the other end.
 const MAX_COPIES: usize = 8;
 
-/// Least length of what is behind the Ethernet header and its tags, bytes: that of an IPv4 header, which is what Linux asks of frames in tunnels.
-const MIN_PAYLOAD: usize = 20;
+/// Least length of what is behind the Ethernet header and its tags, bytes: that of UDP over IPv4 and of ARP. Linux takes nothing shorter than an
+/// IP header out of a tunnel, so that the switch pads it, as a NIC does (to more than this).
+const MIN_PAYLOAD: usize = 28;
+/// The same, for IPv6.
+const MIN_PAYLOAD_IPV6: usize = 48;
 
 /// Copies of one packet that are followed.
 const MAX_FOLLOWED: usize = 200;
@@ -103,8 +106,9 @@ impl<'a> Run<'a, '_> {
             self.outcome.drop(port.id, Drop::Malformed);
             return;
         };
-        // Shorter ones than any Ethernet has are padded, though not to its minimum: see the constant.
-        frame.resize(frame.len().max(headers.network + MIN_PAYLOAD), 0);
+        let ipv6 = headers.get(Field::EthType) == 0x86dd;
+        let least = if ipv6 { MIN_PAYLOAD_IPV6 } else { MIN_PAYLOAD };
+        frame.resize(frame.len().max(headers.network + least), 0);
         self.outcome.port(port.id).received.add(&frame);
         for passed in 1.. {
             match self.switch(port, &mut frame, passed) {

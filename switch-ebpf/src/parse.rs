@@ -30,9 +30,12 @@ const IPV6_DESTINATION: u8 = 60;
 /// IPv6 extension headers that are skipped at most.
 const MAX_EXTENSIONS: u32 = 6;
 
-/// What is behind the Ethernet header and its tags must have this length, that of an IPv4 header: the kernel takes nothing shorter out
-/// of a tunnel. Real Ethernet frames are longer (46 bytes: IEEE 802.3, 3.2.8); shorter ones are padded, as a NIC does.
-const MIN_PAYLOAD: u32 = 20;
+/// What is behind the Ethernet header and its tags has at least this length, that of UDP over IPv4 and of ARP: the kernel takes nothing shorter
+/// than an IP header (and what it takes for tags) out of a tunnel. Ethernet asks for more (46 bytes: IEEE 802.3, 3.2.8); shorter ones are
+/// padded, as a NIC does.
+const MIN_PAYLOAD: u32 = 28;
+/// The same, for IPv6.
+const MIN_PAYLOAD_IPV6: u32 = 48;
 
 /// [`parse`]: done.
 pub const PARSED: u32 = 0;
@@ -85,7 +88,12 @@ pub fn parse<P: Packet>(packet: P, state: &mut State, in_port: u32) -> u32 {
         }
     }
     state.l3 = l3;
-    if !packet.pad(l3 + MIN_PAYLOAD) {
+    let least = if eth_type == ETH_IPV6 {
+        MIN_PAYLOAD_IPV6
+    } else {
+        MIN_PAYLOAD
+    };
+    if !packet.pad(l3 + least) {
         return TOO_SHORT;
     }
     let shown = if eth_type < ETH_MIN_TYPE {

@@ -308,11 +308,21 @@ impl Packet for Tc {
             return false;
         };
         let (mut tpid, mut tci) = (0, 0);
+        let (mut second_tpid, mut second_tci) = (0, 0);
         let mut shrink = outer;
         let mut inner = u16::from_be_bytes([ethernet[12], ethernet[13]]);
         if is_tag(inner) {
             if let Some([c0, c1, t0, t1]) = self.read::<4>(outer + 14) {
                 (tpid, tci) = (inner, u16::from_be_bytes([c0, c1]));
+                shrink += 4;
+                inner = u16::from_be_bytes([t0, t1]);
+                (ethernet[12], ethernet[13]) = (t0, t1);
+            }
+        }
+        // The second tag also comes out and is pushed again, so that the kernel knows of it (`skb->protocol`) and pops it later.
+        if tpid != 0 && is_tag(inner) {
+            if let Some([c0, c1, t0, t1]) = self.read::<4>(outer + 18) {
+                (second_tpid, second_tci) = (inner, u16::from_be_bytes([c0, c1]));
                 shrink += 4;
                 inner = u16::from_be_bytes([t0, t1]);
                 (ethernet[12], ethernet[13]) = (t0, t1);
@@ -329,6 +339,9 @@ impl Packet for Tc {
             return false;
         }
         if !self.write(0, ethernet) {
+            return false;
+        }
+        if second_tpid != 0 && !self.vlan_push(second_tpid, second_tci) {
             return false;
         }
         if tpid != 0 {
