@@ -4,6 +4,7 @@ mod bench;
 mod binaries;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod lab;
 mod test;
 
@@ -31,6 +32,9 @@ enum Command {
     Lab(lab::Command),
     /// Build the kernel objects from source
     Ebpf(ebpf::Args),
+    /// Compare with reference implementations on random input, for long (needs root)
+    #[command(subcommand)]
+    Fuzz(fuzz::Command),
     /// Measure (needs root)
     Bench(bench::Args),
 }
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Lab(command) => lab::run(&command).map(|()| ExitCode::SUCCESS),
         Command::Ebpf(args) => ebpf::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Fuzz(command) => fuzz::run(&command),
         Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

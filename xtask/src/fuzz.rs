@@ -1,0 +1,44 @@
+//! `cargo xtask fuzz`: the comparisons with reference implementations, for longer than the test suite runs them.
+
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+
+use crate::binaries;
+
+/// What to compare.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// The kernel programs with the reference switch, on random rules and packets, by XDP and by TC
+    Datapath {
+        /// How many packets
+        #[arg(long, default_value_t = 1_000_000)]
+        cases: u64,
+        /// Where to start; one from the time of day if not given
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+}
+
+/// Runs it. The exit code is the test's.
+pub fn run(command: &Command) -> Result<ExitCode> {
+    let Command::Datapath { cases, seed } = command;
+    binaries::need_root("the comparison with the kernel")?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let seed = seed.unwrap_or_else(|| now.map_or(0, |d| d.as_secs() << 20));
+    println!("{cases} packets, from seed {seed}");
+    let status = binaries::cargo()
+        .args(["test", "--package", "switch-agent", "--test", "reference"])
+        .args(["--", "--nocapture", "--exact"])
+        .arg("the_kernel_does_what_the_reference_does")
+        .env("LIME_CASES", cases.to_string())
+        .env("LIME_SEED", seed.to_string())
+        .status()
+        .context("cannot run cargo")?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
