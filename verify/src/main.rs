@@ -47,7 +47,10 @@ fn main() -> ExitCode {
     let args = Args::parse();
     // Assertions that fail in the production code are reported as violations, with the way there.
     std::panic::set_hook(Box::new(|_| {}));
-    let all = scenarios::all();
+    let mut all = scenarios::all();
+    if !args.mutations {
+        all.extend(scenarios::long());
+    }
     if args.list {
         for s in &all {
             println!("{:24} {}", s.name, s.about);
@@ -152,7 +155,11 @@ fn mutations(args: &Args, chosen: &[Scenario]) -> bool {
     for &mutation in &all {
         let began = Instant::now();
         let mut caught = None;
-        for scenario in chosen {
+        // First the one that is about it.
+        let about = |s: &&Scenario| s.name == mutation.scenario();
+        let first = chosen.iter().filter(about);
+        let others = chosen.iter().filter(|s| !about(s));
+        for scenario in first.chain(others) {
             let setting = Setting::new(scenario.clone(), Some(mutation));
             let left = time.saturating_sub(began.elapsed());
             let mut report = shortest(&setting, 400_000, left);

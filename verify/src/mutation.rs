@@ -20,7 +20,7 @@ pub enum Mutation {
     NoNumbersWithoutInstance,
     /// Rule 8: activated when one member has it staged.
     ActivateBeforeAllStaged,
-    /// Rule 8: activated at the switch's instances only; the others count as having acknowledged.
+    /// Rule 8: activated at the instances of the entry's switch only; the others count as having acknowledged.
     ActivateInstancesOnly,
     /// Rule 9: acknowledged before the grace period.
     AckBeforeGrace,
@@ -76,4 +76,28 @@ impl Mutation {
         Mutation::NoWriteAhead,
         Mutation::OldEventsAfterRecovery,
     ];
+
+    /// The scenario that is about this rule.
+    pub fn scenario(self) -> &'static str {
+        match self {
+            Mutation::NoTags
+            | Mutation::RaiseAfterDelivery
+            | Mutation::TwoClockReads
+            | Mutation::ActivateBeforeAllStaged => "policy",
+            Mutation::NoTagCheck => "forged",
+            Mutation::UntaggedRelay | Mutation::NoNumbersWithoutInstance => "relay",
+            Mutation::NoHeldOutputs => "hold",
+            Mutation::ActivateInstancesOnly => "chain",
+            Mutation::AckBeforeGrace
+            | Mutation::EventsAfterAck
+            | Mutation::NoHoldBack
+            | Mutation::BarrierAtOnce => "events",
+            Mutation::RetiringNotAwaited | Mutation::RetireIgnored => "retire",
+            Mutation::PacketOutOutOfBand => "packet-out",
+            Mutation::JoinAtOnce => "join",
+            Mutation::ClockBeforePause | Mutation::NoClockTransfer => "move-plug",
+            Mutation::ClockLostAtRestart => "agent-crash",
+            Mutation::NoWriteAhead | Mutation::OldEventsAfterRecovery => "coordinator-crash",
+        }
+    }
 }

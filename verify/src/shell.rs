@@ -200,7 +200,15 @@ impl World {
         let of_host = |s: &lime_core::model::Switch| s.instances.get(&host_id(h)).copied();
         let mut states = self.coordinator.model.switches.values().filter_map(of_host);
         let retiring = states.any(|s| matches!(s, InstanceState::Retiring(_)));
-        let skipped = setting.without(Mutation::ActivateInstancesOnly) && !self.has_instances(h);
+        let mut log = self.coordinator.log.iter();
+        let elsewhere = log.any(|e| {
+            let EntryKind::Update { switch, .. } = e.kind else {
+                return false;
+            };
+            let switch = self.coordinator.model.switches.get(&switch);
+            e.epoch == epoch && switch.is_some_and(|s| !s.instances.contains_key(&host_id(h)))
+        });
+        let skipped = setting.without(Mutation::ActivateInstancesOnly) && elsewhere;
         if !skipped {
             self.tell(h, Down::Activate(epoch));
         }
