@@ -7,6 +7,7 @@ mod ebpf;
 mod fuzz;
 mod lab;
 mod test;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,9 @@ enum Command {
     /// Compare with reference implementations on random input, for long (needs root)
     #[command(subcommand)]
     Fuzz(fuzz::Command),
+    /// Check the consistency protocol on models: all that can happen in small worlds around the coordinator's own code
+    #[command(disable_help_flag = true)]
+    Verify(verify::Args),
     /// Measure (needs root)
     Bench(bench::Args),
 }
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Command::Lab(command) => lab::run(&command).map(|()| ExitCode::SUCCESS),
         Command::Ebpf(args) => ebpf::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Fuzz(command) => fuzz::run(&command),
+        Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
