@@ -61,6 +61,74 @@ fn the_kernel_does_what_the_reference_does() {
     );
 }
 
+/// What is never reached is not compared: most packets match rules, and everything that can become of one does.
+#[test]
+fn scenarios_reach_everything() {
+    let mut seen = std::collections::BTreeMap::new();
+    for seed in 1..=100 {
+        let scenario = generate::scenario(seed);
+        let mut world = scenario.world(None);
+        for packet in &scenario.packets {
+            world.clock = lime_core::Epoch(packet.clock);
+            let outcome = world.receive(packet.port, &packet.bytes);
+            let mut saw =
+                |what: &'static str, yes: bool| *seen.entry(what).or_insert(0) += usize::from(yes);
+            saw("rule", !outcome.rules.is_empty());
+            saw("two tables or switches", outcome.rules.len() > 1);
+            saw("output", !outcome.sent.is_empty());
+            saw("several outputs", outcome.sent.len() > 1);
+            saw(
+                "other bytes",
+                outcome
+                    .sent
+                    .iter()
+                    .any(|(_, f)| !f.starts_with(&packet.bytes)),
+            );
+            saw(
+                "another switch",
+                outcome.ports.keys().any(|p| [5, 6, 15, 16].contains(&p.0)),
+            );
+            saw("event", !outcome.events.is_empty());
+            saw(
+                "event of a table-miss rule",
+                outcome.events.iter().any(|e| e.miss),
+            );
+            for port in outcome.ports.values() {
+                for reason in port.drops.keys() {
+                    saw(reason.name(), true);
+                }
+            }
+        }
+    }
+    println!("{seen:?}");
+    let least = [
+        ("rule", 5000),
+        ("output", 1500),
+        ("several outputs", 500),
+        ("other bytes", 500),
+        ("event", 300),
+        ("another switch", 500),
+    ];
+    for (what, least) in least {
+        assert!(
+            seen[what] >= least,
+            "{what}: {} of 10,000 packets",
+            seen[what]
+        );
+    }
+    for reason in [
+        "table-miss",
+        "rule-drop",
+        "port-down",
+        "hop-limit",
+        "too-big",
+        "output-to-in-port",
+        "bad-set-field",
+    ] {
+        assert!(seen.contains_key(reason), "nothing is dropped for {reason}");
+    }
+}
+
 #[test]
 fn planted_bugs_are_found() {
     let mut bed = Bed::new();

@@ -47,7 +47,9 @@ fn simpler(scenario: &Scenario) -> Vec<Scenario> {
     }
     for (i, rule) in scenario.rules.iter().enumerate() {
         for a in 0..rule.rule.actions.len() {
-            with(&|s| drop(s.rules[i].rule.actions.remove(a)));
+            with(&|s| {
+                s.rules[i].rule.actions.remove(a);
+            });
         }
         if rule.to.is_some() {
             with(&|s| s.rules[i].to = None);
