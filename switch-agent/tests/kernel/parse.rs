@@ -134,7 +134,11 @@ fn headers() {
         ),
         (
             "three tags",
-            tagged(&tagged(&tagged(&udp4(b"x"), 0x8100, 3), 0x8100, 2), 0x88a8, 1),
+            tagged(
+                &tagged(&tagged(&udp4(b"x"), 0x8100, 3), 0x8100, 2),
+                0x88a8,
+                1,
+            ),
             key(|k| (k.eth_type, k.vlan_tci) = ([0x81, 0], [0x10, 1])),
         ),
         (
@@ -335,9 +339,14 @@ fn fragments_and_headers_cut_off() {
             key(|k| k.eth_type = [8, 6]),
         ),
         (
+            // As on a wire, it is padded with zeros first.
             "ARP cut off",
             arp()[..40].to_vec(),
-            key(|k| k.eth_type = [8, 6]),
+            key(|k| {
+                (k.eth_type, k.arp_op) = ([8, 6], [0, 1]);
+                k.ip_src[..4].copy_from_slice(&[10, 0, 0, 1]);
+                k.ip_dst[..4].copy_from_slice(&[10, 0, 0, 0]);
+            }),
         ),
     ];
     for (name, frame, key) in cases {
