@@ -303,3 +303,27 @@ async fn what_is_deleted_while_a_host_is_away_is_gone_when_it_returns() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_packet_out_is_not_sent_again_to_another_agent_process() {
+    let coordinator = Coordinator::start().await;
+    let a = FakeAgent::start(&coordinator.url(), "a").await;
+    let mut client = coordinator.client().await;
+    network(&mut client, "n").await;
+    switch(&mut client, "n", "s", "a").await;
+    a.tables.lock().unwrap().die_after = Some("packet_out");
+    let request = v1::SendPacketOutRequest {
+        network: "n".into(),
+        switch: "s".into(),
+        packet_out: Some(v1::PacketOut {
+            in_port: 0xffff_fffd,
+            actions: vec![],
+            data: vec![0; 60],
+        }),
+    };
+    let lost = client.send_packet_out(request).await.unwrap_err();
+    assert_eq!(lost.code(), Code::Unavailable, "{lost}");
+    let tables = a.tables.lock().unwrap();
+    let sent = tables.seen.iter().filter(|s| **s == "packet_out").count();
+    assert_eq!((sent, tables.deaths), (1, 1));
+}

@@ -42,6 +42,10 @@ pub struct Tables {
     pub devices_missing: BTreeSet<String>,
     /// Requests are not answered from this name on: the agent "hangs" there and its stream breaks.
     pub die_at: Option<&'static str>,
+    /// As `die_at`, but the request is carried out, and the agent that comes back is a new process.
+    pub die_after: Option<&'static str>,
+    /// Agent processes that died like that.
+    pub deaths: u64,
     /// Fail a request of this kind with INTERNAL, this often.
     pub fail: BTreeMap<&'static str, u32>,
     pub seen: Vec<&'static str>,
@@ -240,7 +244,14 @@ impl Runner {
                     tables.die_at = None;
                     return Err("dies here".into());
                 }
-                tables.handle(message)
+                let dies = tables.die_after == Some(kind);
+                let answers = tables.handle(message);
+                if dies {
+                    tables.die_after = None;
+                    tables.deaths += 1;
+                    return Err("dies here".into());
+                }
+                answers
             };
             if first {
                 *self.up.lock().unwrap() = Some(up.clone());
@@ -274,7 +285,7 @@ impl Runner {
             });
         v1::Hello {
             host: self.name.clone(),
-            incarnation: self.incarnation,
+            incarnation: self.incarnation + 1000 * tables.deaths,
             abi_version: 1,
             agent_version: "fake".into(),
             underlay_address: self.address.clone(),
