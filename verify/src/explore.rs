@@ -62,7 +62,13 @@ struct Seen {
 impl Seen {
     fn new(states: u64) -> Self {
         let len = (states + states / 4 + 1024).next_power_of_two();
-        let slots = (0..len).map(|_| AtomicU64::new(0)).collect();
+        // Zeroed pages from the system: only what is used takes memory.
+        let mut zeroes = std::mem::ManuallyDrop::new(vec![0u64; len as usize]);
+        let (pointer, len, capacity) = (zeroes.as_mut_ptr(), zeroes.len(), zeroes.capacity());
+        // SAFETY: an AtomicU64 has the representation of a u64 and, on the 64-bit hosts that this runs on, its alignment; the vector's
+        // parts are taken over whole.
+        let slots = unsafe { Vec::from_raw_parts(pointer.cast(), len, capacity) };
+        const { assert!(align_of::<AtomicU64>() == align_of::<u64>()) };
         Self {
             slots,
             len: AtomicU64::new(0),
