@@ -16,14 +16,17 @@
 //! that is expected 0.0003 times in a run. Shortest traces come from a breadth-first walk.
 
 pub mod agent;
+mod controller;
 pub mod coordinator;
 pub mod explain;
 pub mod explore;
 pub mod history;
 pub mod host;
+mod kernel;
 pub mod mutation;
 pub mod operation;
 pub mod scenario;
 pub mod scenarios;
+pub mod scenarios_long;
 pub mod shell;
 pub mod world;

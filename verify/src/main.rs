@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let mut all = scenarios::all();
     if !args.mutations {
-        all.extend(scenarios::long());
+        all.extend(lime_verify::scenarios_long::long());
     }
     if args.list {
         for s in &all {

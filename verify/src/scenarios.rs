@@ -2,14 +2,14 @@
 
 use crate::scenario::{Command, End, EndHost, Operation, Port, Rule, Scenario};
 
-fn at(host: u8) -> Port {
+pub(crate) fn at(host: u8) -> Port {
     Port {
         switch: 0,
         end: End::Host(host),
     }
 }
 
-fn rule(priority: u8, kind: u8, out: &[u8], controller: bool) -> Rule {
+pub(crate) fn rule(priority: u8, kind: u8, out: &[u8], controller: bool) -> Rule {
     Rule {
         switch: 0,
         priority,
@@ -20,7 +20,7 @@ fn rule(priority: u8, kind: u8, out: &[u8], controller: bool) -> Rule {
     }
 }
 
-fn end(port: u8, sends: &[u8], replies: &[(u8, u8)]) -> EndHost {
+pub(crate) fn end(port: u8, sends: &[u8], replies: &[(u8, u8)]) -> EndHost {
     EndHost {
         port,
         sends: sends.to_vec(),
@@ -28,7 +28,7 @@ fn end(port: u8, sends: &[u8], replies: &[(u8, u8)]) -> EndHost {
     }
 }
 
-fn update(add: &[u8], remove: &[u8]) -> Command {
+pub(crate) fn update(add: &[u8], remove: &[u8]) -> Command {
     Command::Update {
         switch: 0,
         add: add.to_vec(),
@@ -64,7 +64,7 @@ fn policy() -> Scenario {
 }
 
 /// A reactive firewall.
-fn firewall() -> Scenario {
+pub(crate) fn firewall() -> Scenario {
     Scenario {
         name: "firewall",
         about: "two instances, a reactive firewall: the first packet makes a rule and is sent on; its answer must be let in",
@@ -119,7 +119,7 @@ fn events() -> Scenario {
 }
 
 /// Two updates and a barrier, with packets of both hosts.
-fn updates() -> Scenario {
+pub(crate) fn updates() -> Scenario {
     let mut s = events();
     s.name = "updates";
     s.about = "two instances, three updates of which some share an epoch, a barrier, packet-ins and deliveries";
@@ -301,7 +301,7 @@ fn moving(name: &'static str, plug: bool) -> Scenario {
 }
 
 /// All of a migration.
-fn migration() -> Scenario {
+pub(crate) fn migration() -> Scenario {
     Scenario {
         name: "migration",
         about: "a host becomes a member, an instance joins there, the end host moves there, the old instance retires; meanwhile rules change",
@@ -334,7 +334,7 @@ fn migration() -> Scenario {
 }
 
 /// Two switches in a chain.
-fn chain() -> Scenario {
+pub(crate) fn chain() -> Scenario {
     let on_second = |priority, kind, out: &[u8], controller| Rule {
         switch: 1,
         ..rule(priority, kind, out, controller)
@@ -418,7 +418,7 @@ fn cut_packet_out_table() -> Scenario {
 }
 
 /// The coordinator dies.
-fn coordinator_crash() -> Scenario {
+pub(crate) fn coordinator_crash() -> Scenario {
     let mut s = events();
     s.name = "coordinator-crash";
     s.about = "as events, and the coordinator dies and comes back";
@@ -491,60 +491,4 @@ pub fn all() -> Vec<Scenario> {
         forged(),
         migration_crash(),
     ]
-}
-
-/// Larger worlds, for those who have the time.
-pub fn long() -> Vec<Scenario> {
-    let mut firewall = firewall();
-    firewall.name = "firewall-long";
-    firewall.about = "as firewall, with a third host that relays, more packets, and one lost";
-    firewall.hosts = 3;
-    firewall.members = 3;
-    firewall.ports.push(at(2));
-    firewall.ends.push(end(2, &[0, 1], &[(0, 1)]));
-    firewall.ends[0].sends = vec![0, 0, 0];
-    firewall.losses = 1;
-
-    let mut updates = updates();
-    updates.name = "updates-long";
-    updates.about = "as updates, with more packets, out of the rings, and a stream that breaks";
-    updates.ends[0].sends = vec![0, 0];
-    updates.ends[1].sends = vec![1, 1];
-    updates.ring = true;
-    updates.cuts = 1;
-
-    let mut migration = migration();
-    migration.name = "migration-long";
-    migration.about =
-        "as migration, with more packets, another update, a barrier and a stream that breaks";
-    migration.ends[1].sends = vec![0, 0];
-    migration.ends[0].sends = vec![1];
-    migration.rules.push(rule(3, 1, &[1], false));
-    migration.commands = vec![update(&[2, 3], &[0]), Command::Barrier, update(&[4], &[1])];
-    migration.script = vec![0, 1, 2];
-    migration.operations[2] = Operation::Move {
-        port: 0,
-        to: 1,
-        plug: false,
-    };
-    migration.cuts = 1;
-
-    let mut chain = chain();
-    chain.name = "chain-long";
-    chain.about = "as chain, with more packets, a barrier, and a coordinator that dies";
-    chain.ends[0].sends = vec![0, 0, 0];
-    chain.commands.push(Command::Barrier);
-    chain.script = vec![0, 1, 2];
-    chain.coordinator_crashes = 1;
-
-    let mut crash = coordinator_crash();
-    crash.name = "coordinator-crash-long";
-    crash.about =
-        "as coordinator-crash, with two updates and a barrier, and an agent that dies too";
-    crash.rules.push(rule(3, 0, &[], true));
-    crash.commands = vec![update(&[2, 3], &[]), Command::Barrier, update(&[4], &[])];
-    crash.script = vec![0, 1, 2];
-    crash.agent_crashes = 1;
-
-    vec![firewall, updates, migration, chain, crash]
 }
