@@ -1,7 +1,7 @@
 //! LIME's coordinator: serves operators and tenants, keeps the store, and drives the agents by what `lime-core` decides.
 //!
-//! Tasks: one actor per network owns its model and log ([`network`]); one task per agent's stream reads it ([`agents`]); operations and
-//! migrations are tasks that ask the actors ([`ops`], [`migration`]). All channels are bounded.
+//! Tasks: one actor per network owns its model and log (`network`); one task per agent's stream reads it (`agents`); operations and
+//! migrations are tasks that ask the actors (`ops`, `migration`). All channels are bounded.
 
 mod agents;
 mod migration;

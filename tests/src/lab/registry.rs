@@ -1,4 +1,4 @@
-//! The labs of this machine: one directory each under [`REGISTRY`], locked (flock) by the process that owns the lab.
+//! The labs of this machine: one directory each under `REGISTRY`, locked (flock) by the process that owns the lab.
 //!
 //! A directory whose lock is free belongs to a lab whose owner died: [`sweep`] removes that lab. A lab's guardian process does
 //! the same at once; the sweep is for machines where the guardian was killed too.

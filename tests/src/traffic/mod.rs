@@ -3,7 +3,7 @@
 //! - [`UdpFlow`]: sequence-numbered datagrams at a steady rate: lost, duplicated, reordered, longest gap;
 //! - [`TcpFlow`]: a stream of numbered records whose content is verified: resets, longest gap;
 //! - [`Series`]: how much arrived in each 10 ms, for timelines;
-//! - [`echo`]: answers datagrams at once, for reactive applications and reachability tests.
+//! - `echo`: answers datagrams at once, for reactive applications and reachability tests.
 
 mod echo;
 mod ping;

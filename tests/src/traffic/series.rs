@@ -34,7 +34,7 @@ fn since_epoch() -> Duration {
         .unwrap_or_default()
 }
 
-/// How much arrived in each [`SLOT`] since the origin, and the longest time in which nothing did.
+/// How much arrived in each `SLOT` since the origin, and the longest time in which nothing did.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
     slots: Vec<u32>,
