@@ -212,12 +212,8 @@ impl FlowTable {
             let identity = Identity(Arc::new(Rule {
                 table,
                 priority: filter.priority,
-                cookie: 0,
                 matching: filter.matching.clone(),
-                actions: Vec::new(),
-                goto_table: None,
-                idle_timeout: 0,
-                hard_timeout: 0,
+                ..Rule::default()
             }));
             let Some(&id) = self.by_identity.get(&identity) else {
                 continue;

@@ -18,6 +18,7 @@ pub(super) fn rule(priority: u16) -> std::sync::Arc<Rule> {
         goto_table: None,
         idle_timeout: 0,
         hard_timeout: 0,
+        ..Rule::default()
     })
 }
 

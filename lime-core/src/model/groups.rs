@@ -88,6 +88,7 @@ mod tests {
             goto_table: None,
             idle_timeout: 0,
             hard_timeout: 0,
+            ..Rule::default()
         };
         let good = expand(&rule(vec![Action::Group(1)]), &groups).unwrap();
         assert_eq!(good.actions, vec![out(1), set, out(2)]);

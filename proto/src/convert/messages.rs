@@ -119,7 +119,7 @@ impl TryFrom<v1::Group> for Group {
         let mut buckets = Vec::with_capacity(wire.buckets.len());
         for (i, bucket) in wire.buckets.into_iter().enumerate() {
             buckets.push(
-                actions_from_wire(bucket.actions)
+                actions_from_wire("actions", bucket.actions)
                     .map_err(|e| e.within(&format!("buckets[{i}]")))?,
             );
         }
@@ -184,7 +184,7 @@ impl TryFrom<v1::PacketOut> for PacketOut {
     fn try_from(wire: v1::PacketOut) -> Result<Self, ConvertError> {
         let packet = Self {
             in_port: PortNo(wire.in_port),
-            actions: actions_from_wire(wire.actions)?,
+            actions: actions_from_wire("actions", wire.actions)?,
             data: wire.data,
         };
         packet

@@ -52,6 +52,7 @@ fn rule() -> Rule {
         goto_table: Some(3),
         idle_timeout: 10,
         hard_timeout: 0xffff,
+        ..Rule::default()
     }
 }
 

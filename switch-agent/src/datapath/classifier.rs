@@ -43,7 +43,7 @@ impl Writer<'_> {
         to: Option<Epoch>,
     ) -> Result<u32> {
         self.check(id, rule)?;
-        let (key, mask) = compile_match(&rule.matching);
+        let (key, mask) = compile_match(&rule.matching)?;
         let compiled = self.compile_actions(id, rule)?;
         let added = self.link(id, rule, &key, &mask, &compiled, from, to);
         match added {

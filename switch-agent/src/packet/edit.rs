@@ -54,7 +54,8 @@ pub fn edit(frame: &mut Vec<u8>, action: &Action) -> Result<(), EditError> {
             frame.drain(at..at + 4);
             Ok(())
         }
-        Action::Output { .. } | Action::Group(_) => Err(EditError::NotAnEdit {
+        // Not done yet.
+        Action::Output { .. } | Action::Group(_) | _ => Err(EditError::NotAnEdit {
             action: action.clone(),
         }),
     }

@@ -155,5 +155,16 @@ fn action(action: &Action) -> String {
         Action::PushVlan(tpid) => format!("push_vlan:{tpid:#06x}"),
         Action::PopVlan => "pop_vlan".to_owned(),
         Action::Group(id) => format!("group:{id}"),
+        Action::SetNwTtl(ttl) => format!("mod_nw_ttl:{ttl}"),
+        Action::DecNwTtl => "dec_ttl".to_owned(),
+        Action::CopyTtlOut => "copy_ttl_out".to_owned(),
+        Action::CopyTtlIn => "copy_ttl_in".to_owned(),
+        Action::PushMpls(eth_type) => format!("push_mpls:{eth_type:#06x}"),
+        Action::PopMpls(eth_type) => format!("pop_mpls:{eth_type:#06x}"),
+        Action::SetMplsTtl(ttl) => format!("set_mpls_ttl({ttl})"),
+        Action::DecMplsTtl => "dec_mpls_ttl".to_owned(),
+        Action::PushPbb(eth_type) => format!("push_pbb:{eth_type:#06x}"),
+        Action::PopPbb => "pop_pbb".to_owned(),
+        Action::SetQueue(queue) => format!("set_queue:{queue}"),
     }
 }

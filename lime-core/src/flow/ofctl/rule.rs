@@ -41,6 +41,7 @@ pub fn parse_rule(text: &str) -> Result<Rule, SyntaxError> {
         goto_table: list.goto_table,
         idle_timeout: flow.idle_timeout.unwrap_or(0),
         hard_timeout: flow.hard_timeout.unwrap_or(0),
+        ..Rule::default()
     };
     match rule.check() {
         Ok(()) => Ok(rule),

@@ -456,6 +456,7 @@ prop_compose! {
         let mut rule = Rule {
             table, priority, cookie, matching, actions: Vec::new(),
             goto_table: goto.filter(|g| *g > table), idle_timeout, hard_timeout,
+            ..Rule::default()
         };
         for action in actions {
             rule.actions.push(action);

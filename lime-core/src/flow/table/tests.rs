@@ -16,6 +16,7 @@ fn rule(table: u8, priority: u16, port: u32, cookie: u64) -> Rule {
         goto_table: None,
         idle_timeout: 0,
         hard_timeout: 0,
+        ..Rule::default()
     }
 }
 
