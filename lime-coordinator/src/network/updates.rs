@@ -1,6 +1,6 @@
 //! Changes of rules.
 
-use lime_core::flow::{Action, FlowMod};
+use lime_core::flow::{Action, FlowMod, UpdateError};
 use lime_core::log::{EntryKind, MAX_PENDING, StageError, Ticket};
 use lime_core::model::{GroupUse, expand};
 use tonic::Status;
@@ -60,19 +60,20 @@ impl State {
             )));
         }
         for (i, m) in mods.iter().enumerate() {
-            let FlowMod::Add(rule) = m else { continue };
+            let Some(rule) = m.rule() else { continue };
             let wrong = |e: &dyn std::fmt::Display| {
                 Status::invalid_argument(format!("mods[{i}].rule: {e}"))
             };
             rule.check().map_err(|e| wrong(&e))?;
-            if rule.idle_timeout != 0 || rule.hard_timeout != 0 {
+            let modifies = matches!(m, FlowMod::Modify(_));
+            if !modifies && (rule.idle_timeout != 0 || rule.hard_timeout != 0) {
                 return Err(wrong(
                     &"idle_timeout and hard_timeout are not supported yet: leave them 0 and delete the rule instead",
                 ));
             }
             let expanded = expand(rule, &groups).map_err(|e| match e {
                 GroupUse::Missing(_) => wrong(&e),
-                GroupUse::Unsupported(..) | GroupUse::ChangesPacket(_) => {
+                GroupUse::Unsupported(..) | GroupUse::InSet(_) | GroupUse::ChangesPacket(_) => {
                     Status::unimplemented(format!("mods[{i}].rule: {e}"))
                 }
             })?;
@@ -84,7 +85,13 @@ impl State {
         let kind = self
             .rules
             .apply(id, mods, || ids.rule(), MAX_RULES)
-            .map_err(|e| Status::resource_exhausted(format!("switch {network}/{switch}: {e}")))?;
+            .map_err(|e| {
+                let message = format!("switch {network}/{switch}: {e}");
+                match e {
+                    UpdateError::Full(_) => Status::resource_exhausted(message),
+                    UpdateError::Overlap { .. } => Status::failed_precondition(message),
+                }
+            })?;
         let EntryKind::Update { add, remove, .. } = &kind else {
             return Err(Status::internal("an update that is none"));
         };
@@ -125,6 +132,9 @@ impl State {
     pub fn group_in_use(&self, switch: lime_core::SwitchId, group: u32) -> bool {
         let table = self.rules.table(switch);
         let uses = |a: &Action| matches!(a, Action::Group(id) if *id == group);
-        table.is_some_and(|t| t.iter().any(|(_, r)| r.actions.iter().any(uses)))
+        table.is_some_and(|t| {
+            let mut rules = t.iter();
+            rules.any(|(_, r)| r.actions.iter().chain(&r.write_actions).any(uses))
+        })
     }
 }

@@ -126,6 +126,15 @@ impl Match {
         })
     }
 
+    /// Whether some packet could match both (OpenFlow 1.3.5, 6.4, OFPFF_CHECK_OVERLAP).
+    pub fn overlaps(&self, other: &Match) -> bool {
+        self.fields.iter().all(|a| {
+            other
+                .get(a.field)
+                .is_none_or(|b| (a.value ^ b.value) & a.mask & b.mask == 0)
+        })
+    }
+
     fn check_prerequisites(&self) -> Result<(), MatchError> {
         let eth_type = self.exact(Field::EthType);
         let proto = self.exact(Field::IpProto);

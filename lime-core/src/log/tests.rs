@@ -30,6 +30,7 @@ pub(super) fn adds(ids: impl IntoIterator<Item = u64>) -> EntryKind {
             .map(|id| Added {
                 id: RuleId(id),
                 rule: rule(1),
+                continues: None,
             })
             .collect(),
         remove: Vec::new(),

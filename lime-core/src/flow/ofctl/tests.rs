@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::PortNo;
 use crate::flow::{
-    ALL_TABLES, Action, Field, FieldMatch, FlowMod, MAX_LEN_ALL, Match, Rule, TABLES,
+    ALL_TABLES, Action, Field, FieldMatch, FlowMod, MAX_LEN_ALL, Match, MetadataWrite, Rule,
+    RuleFlags, TABLES, sort_set,
 };
 
 fn canonical(text: &str) -> String {
@@ -93,6 +94,22 @@ fn names_and_abbreviations() {
         ("vlan_vid=0x1005", "dl_vlan=5"),
         ("tcp,dl_type=0x0800,nw_proto=6", "tcp"),
         ("IP,NW_DST=10.0.0.1", "ip,nw_dst=10.0.0.1"),
+        (
+            "metadata=0x5/0xf,tun_id=7,in_port=1,in_phy_port=1",
+            "tun_id=0x7,metadata=0x5/0xf,in_port=1,in_phy_port=1",
+        ),
+        ("arp,arp_sha=2:0:0:0:0:a", "arp,arp_sha=02:00:00:00:00:0a"),
+        ("sctp,sctp_dst=80", "sctp,tp_dst=80"),
+        ("ipv6,ipv6_label=0x10/0xf0", "ipv6,ipv6_label=0x10/0xf0"),
+        (
+            "icmp6,icmp_type=135,nd_target=fd00::1,nd_sll=02:00:00:00:00:01",
+            "icmp6,icmp_type=135,nd_target=fd00::1,nd_sll=02:00:00:00:00:01",
+        ),
+        (
+            "mpls,mpls_label=3,mpls_tc=1,mpls_bos=1",
+            "mpls,mpls_label=3,mpls_tc=1,mpls_bos=1",
+        ),
+        ("dl_type=0x88e7,pbb_isid=5", "dl_type=0x88e7,pbb_isid=5"),
     ] {
         assert_eq!(short(text), expected, "{text}");
         assert_eq!(short(expected), expected);
@@ -103,6 +120,18 @@ fn names_and_abbreviations() {
 fn actions_of_all_kinds() {
     for (text, expected) in [
         ("actions=drop", "drop"),
+        (
+            "ip,actions=mod_nw_ttl:9,dec_ttl,mod_nw_ecn:1,push_mpls:0x8847,set_mpls_label:17,set_mpls_ttl(3),dec_mpls_ttl,copy_ttl_in",
+            "mod_nw_ttl:9,dec_ttl,set_field:1->ip_ecn,push_mpls:0x8847,set_field:17->mpls_label,set_mpls_ttl(3),dec_mpls_ttl,copy_ttl_in",
+        ),
+        (
+            "ip,actions=1,clear_actions,write_actions(output:2,dec_ttl),write_metadata:0x5/0xf,goto_table:2",
+            "output:1,clear_actions,write_actions(dec_ttl,output:2),write_metadata:0x5/0xf,goto_table:2",
+        ),
+        (
+            "actions=push_pbb:0x88e7,set_field:5->pbb_isid,set_queue:3,set_tunnel:9,write_metadata:7",
+            "push_pbb:0x88e7,set_field:5->pbb_isid,set_queue:3,set_field:0x9->tun_id,write_metadata:0x7",
+        ),
         ("actions=", "drop"),
         ("actions=2", "output:2"),
         ("actions=output=2", "output:2"),
@@ -173,7 +202,7 @@ fn errors_say_where_and_how_to_mend() {
         ),
         (
             "ip,tp_dst=80,actions=drop",
-            "column 4: tp_dst: which protocol? The match must say tcp, udp, icmp, tcp6, udp6 or icmp6 (or write tcp_dst or udp_dst)",
+            "column 4: tp_dst: which protocol? The match must say tcp, udp, sctp, icmp, tcp6, udp6, sctp6 or icmp6 (or write tcp_dst or udp_dst)",
         ),
         (
             "ip,nw_dst=10.0.0.1",
@@ -246,7 +275,7 @@ fn errors_say_where_and_how_to_mend() {
         ),
         (
             "ip,actions=mod_tp_dst:80",
-            "column 12: mod_tp_dst: which protocol? The match must say tcp, udp, tcp6 or udp6; in a packet-out write set_field:PORT->tcp_dst or set_field:PORT->udp_dst",
+            "column 12: mod_tp_dst: which protocol? The match must say tcp, udp, sctp, tcp6, udp6 or sctp6; in a packet-out write set_field:PORT->tcp_dst or set_field:PORT->udp_dst",
         ),
         (
             "é,actions=drop",
@@ -325,7 +354,26 @@ fn lines_of_a_file() {
         FlowMod::DeleteStrict(_)
     ));
     assert_eq!(parse_mod("add ipp,actions=drop").unwrap_err().column, 5);
-    assert!(parse_mod("modify actions=drop").is_err());
+    let FlowMod::Modify(modify) = m("modify_strict priority=3,ip,cookie=0x10/0xf0,actions=1")
+    else {
+        panic!()
+    };
+    assert!(modify.strict);
+    assert_eq!((modify.rule.priority, modify.cookie_mask), (3, 0xf0));
+    assert!(matches!(m("modify actions=drop"), FlowMod::Modify(_)));
+    assert!(parse_mod("modify priority=3,actions=drop").is_err());
+    let FlowMod::AddWith(rule, flags) = m("check_overlap,reset_counts,send_flow_rem,actions=1")
+    else {
+        panic!()
+    };
+    assert!(flags.check_overlap && flags.reset_counts && rule.flags.send_flow_removed);
+    let FlowMod::Delete(filter) = m("delete out_port=3,out_group=7") else {
+        panic!()
+    };
+    assert_eq!(
+        (filter.out_port, filter.out_group),
+        (Some(PortNo(3)), Some(7))
+    );
 }
 
 #[test]
@@ -370,6 +418,8 @@ fn matches() -> impl Strategy<Value = Match> {
         (None, None),
         (Some(0x88cc), None),
         (Some(0x0806), None),
+        (Some(0x8847), None),
+        (Some(0x88e7), None),
         (Some(0x0800), None),
         (Some(0x86dd), None),
         (Some(0x0800), Some(1)),
@@ -439,6 +489,21 @@ fn any_action() -> impl Strategy<Value = Action> {
         prop::sample::select(vec![0x8100, 0x88a8]).prop_map(Action::PushVlan),
         Just(Action::PopVlan),
         any::<u32>().prop_map(|id| Action::Group(id % 0xffff_ff00)),
+        any::<u8>().prop_map(Action::SetNwTtl),
+        any::<u8>().prop_map(Action::SetMplsTtl),
+        prop::sample::select(vec![
+            Action::DecNwTtl,
+            Action::DecMplsTtl,
+            Action::CopyTtlIn,
+            Action::CopyTtlOut,
+            Action::PushMpls(0x8847),
+            Action::PushMpls(0x8848),
+            Action::PopMpls(0x0800),
+            Action::PopMpls(0x8847),
+            Action::PushPbb(0x88e7),
+            Action::PopPbb,
+        ]),
+        any::<u32>().prop_map(Action::SetQueue),
     ]
 }
 
@@ -452,6 +517,9 @@ prop_compose! {
         goto in prop::option::of(1..TABLES),
         idle_timeout in any::<u16>(),
         hard_timeout in any::<u16>(),
+        set in prop::collection::vec(any_action(), 0..6),
+        metadata in prop::option::of(any::<(u64, u64)>()),
+        bits in any::<(bool, bool, bool, bool)>(),
     ) -> Rule {
         let mut rule = Rule {
             table, priority, cookie, matching, actions: Vec::new(),
@@ -464,6 +532,23 @@ prop_compose! {
                 rule.actions.pop();
             }
         }
+        for action in set {
+            let before = rule.write_actions.clone();
+            rule.write_actions.push(action);
+            sort_set(&mut rule.write_actions);
+            if rule.check().is_err() {
+                rule.write_actions = before;
+            }
+        }
+        rule.write_metadata = metadata.filter(|(_, mask)| *mask != 0).map(|(value, mask)| {
+            MetadataWrite { value: value & mask, mask }
+        });
+        rule.clear_actions = bits.0;
+        rule.flags = RuleFlags {
+            send_flow_removed: bits.1,
+            no_packet_counts: bits.2,
+            no_byte_counts: bits.3,
+        };
         rule
     }
 }
