@@ -9,7 +9,7 @@ use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
     KEY_WORDS, MAX_ACTIONS, MAX_CHAIN, MAX_SWITCH_HOPS, MAX_TABLES, MAX_TUPLES, NO_TABLE,
     PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, SWITCH_ACTIVE, SWITCH_HOLD,
-    SWITCH_RELAY, SwitchEntry, TableRef, hash_key, op, serial_le, visible,
+    SWITCH_RELAY, SwitchEntry, TableRef, hash_end, hash_start, hash_word, op, serial_le, visible,
 };
 
 /// [`State::end`]: the last rule has no goto.
@@ -170,13 +170,16 @@ fn inline_link(state: &State, port: u32) -> u32 {
 /// What [`link`] needs of a chain search.
 #[repr(C)]
 struct Search {
-    key: [u64; KEY_WORDS],
+    key: *const [u64; KEY_WORDS],
+    // In pairs: what is cleared together is stored as one word, which must be aligned on the stack.
     next: u32,
     hash: u32,
     tuple: u32,
-    clock: u32,
+    words: u32,
     found: u32,
     priority: u32,
+    clock: u32,
+    pad: u32,
 }
 
 /// The slot of the best visible rule in the state's table; 0: none. A global function without arguments, so that the kernel
@@ -192,18 +195,21 @@ extern "C" fn lime_look_up() -> u32 {
         return 0;
     };
     let run = TableRef::from_word(load(word));
-    let key = state.key.words();
+    let key = state.key.words().as_ptr();
+    let masked = (&raw mut state.masked).cast::<u64>();
     let mask = bucket_mask();
     let mut best = 0;
     let mut priority = 0;
     let mut search = Search {
-        key: [0; KEY_WORDS],
+        key: masked.cast(),
         next: 0,
         hash: 0,
         tuple: 0,
-        clock: state.clock,
+        words: 0,
         found: 0,
         priority: 0,
+        clock: state.clock,
+        pad: 0,
     };
     let mut i = 0;
     while i < MAX_TUPLES {
@@ -216,14 +222,26 @@ extern "C" fn lime_look_up() -> u32 {
         if best != 0 && priority >= tuple.max_priority {
             break;
         }
-        let mask_words = tuple.mask.words();
+        let count = tuple.mask.count;
+        let mut hash = hash_start(tuple.id);
         let mut w = 0;
         while w < KEY_WORDS {
-            search.key[w] = key[w] & mask_words[w];
+            if w as u32 >= count {
+                break;
+            }
+            // SAFETY: the index is masked to the key's words; `w` is below KEY_WORDS.
+            let word = unsafe {
+                let from = *tuple.mask.index.as_ptr().add(w) as usize & (KEY_WORDS - 1);
+                *key.add(from) & *tuple.mask.words.as_ptr().add(w)
+            };
+            // SAFETY: `w` is below KEY_WORDS.
+            unsafe { masked.add(w).write(word) };
+            hash = hash_word(hash, word);
             w += 1;
         }
+        search.words = count;
         search.tuple = tuple.id;
-        search.hash = hash_key(tuple.id, &search.key);
+        search.hash = hash_end(hash);
         if let Some(head) = BUCKETS.get(search.hash & mask) {
             search.next = load(head);
             if search.next != 0 {
@@ -255,11 +273,15 @@ unsafe extern "C" fn link(_index: u64, search: *mut Search) -> u64 {
         return 1;
     }
     if rule.hash == search.hash && rule.tuple == search.tuple {
-        let key = rule.key.words();
+        let (ours, theirs) = (search.key.cast::<u64>(), rule.key.as_ptr());
         let mut differs = 0;
         let mut w = 0;
         while w < KEY_WORDS {
-            differs |= key[w] ^ search.key[w];
+            if w as u32 >= search.words {
+                break;
+            }
+            // SAFETY: `w` is below KEY_WORDS.
+            differs |= unsafe { *ours.add(w) ^ *theirs.add(w) };
             w += 1;
         }
         if differs == 0 && visible(load(&rule.valid_from), load(&rule.valid_to), search.clock) {

@@ -87,6 +87,14 @@ pub struct State {
     pub l3_type: u32,
     /// IP protocol.
     pub proto: u32,
+    /// TTL or hop limit of the outermost IP or MPLS header, as the actions have left it on the key's way; 0: none, or run out.
+    pub ttl: u32,
+    /// Offset of the address in the link-layer address option that the key has; 0: none.
+    pub nd_option: u32,
+    /// IPv6 extension headers so far: [`crate::parse`].
+    pub extensions: u32,
+    /// For [`crate::parse`].
+    pub scratch: u32,
     /// [`FlowKey::frag`] of the packet.
     pub frag: u32,
     /// [`TAG_NONE`] ...
@@ -103,7 +111,8 @@ pub struct State {
     pub flood_next: u32,
     /// Ports with one of these flags are left out of the flood.
     pub flood_skip: u32,
-    pub pad: u32,
+    /// Number of the run's present round: [`crate::pipeline`].
+    pub round: u32,
     /// The output not made yet.
     pub pending: Pending,
     /// The tunnel frame that the packet came in.
@@ -112,6 +121,9 @@ pub struct State {
     pub sender: switch_abi::TunnelPeerKey,
     /// Rules in the trace.
     pub steps: u32,
+    pub pad: u32,
+    /// The key as the mask being searched has it ([`switch_abi::CompactMask::compact`]).
+    pub masked: [u64; switch_abi::KEY_WORDS],
     /// The packet's trajectory.
     pub trace: [Step; MAX_STEPS as usize],
 }
@@ -148,6 +160,9 @@ impl State {
         state.l3 = 0;
         state.l4 = 0;
         state.tag = TAG_NONE;
+        state.round = 0;
+        state.key.metadata = 0;
+        state.key.tunnel_id = 0;
         Some(state)
     }
 }

@@ -10,20 +10,17 @@ use switch_abi::{
 use super::{DatapathError, Result};
 
 /// A match as value and mask; the value has no bits outside the mask.
-///
-/// # Errors
-/// A field that the programs do not look at.
-pub(crate) fn compile_match(matching: &Match) -> Result<(FlowKey, FlowKey)> {
+pub(crate) fn compile_match(matching: &Match) -> (FlowKey, FlowKey) {
     let (mut key, mut mask) = (FlowKey::default(), FlowKey::default());
     for f in matching.fields() {
-        place(&mut key, f.field, f.value)?;
-        place(&mut mask, f.field, f.mask)?;
+        place(&mut key, f.field, f.value);
+        place(&mut mask, f.field, f.mask);
     }
-    Ok((key, mask))
+    (key, mask)
 }
 
 /// ORs a field's right-aligned bits into their place in the key.
-fn place(key: &mut FlowKey, field: Field, bits: u128) -> Result<()> {
+fn place(key: &mut FlowKey, field: Field, bits: u128) {
     match field {
         Field::InPort => key.in_port |= bits as u32,
         Field::EthDst => key.eth_dst = mac(bits),
@@ -48,29 +45,25 @@ fn place(key: &mut FlowKey, field: Field, bits: u128) -> Result<()> {
         Field::Icmpv4Type | Field::Icmpv6Type => key.l4_src[1] = bits as u8,
         Field::Icmpv4Code | Field::Icmpv6Code => key.l4_dst[1] = bits as u8,
         Field::ArpOp => key.arp_op = (bits as u16).to_be_bytes(),
-        Field::InPhyPort
-        | Field::Metadata
-        | Field::SctpSrc
-        | Field::SctpDst
-        | Field::ArpSha
-        | Field::ArpTha
-        | Field::Ipv6Flabel
-        | Field::Ipv6NdTarget
-        | Field::Ipv6NdSll
-        | Field::Ipv6NdTll
-        | Field::MplsLabel
-        | Field::MplsTc
-        | Field::MplsBos
-        | Field::PbbIsid
-        | Field::TunnelId
-        | Field::Ipv6Exthdr => {
-            return Err(DatapathError::unsupported(
-                format!("match on {field:?}"),
-                "the data path does not look at this field",
-            ));
-        }
+        Field::SctpSrc => key.l4_src = (bits as u16).to_be_bytes(),
+        Field::SctpDst => key.l4_dst = (bits as u16).to_be_bytes(),
+        Field::InPhyPort => key.in_phy_port = bits as u32,
+        Field::Metadata => key.metadata = bits as u64,
+        Field::TunnelId => key.tunnel_id = bits as u64,
+        Field::ArpSha | Field::Ipv6NdSll => key.l2_sender = mac(bits),
+        Field::ArpTha | Field::Ipv6NdTll => key.l2_target = mac(bits),
+        Field::Ipv6Flabel => key.ipv6_flabel = (bits as u32).to_be_bytes(),
+        Field::Ipv6NdTarget => key.nd_target = bits.to_be_bytes(),
+        Field::MplsLabel => or_mpls(key, (bits as u32 & 0xf_ffff) << 12),
+        Field::MplsTc => or_mpls(key, (bits as u32 & 7) << 9),
+        Field::MplsBos => or_mpls(key, (bits as u32 & 1) << 8),
+        Field::PbbIsid => key.pbb_isid = (bits as u32).to_be_bytes(),
+        Field::Ipv6Exthdr => key.ipv6_exthdr = (bits as u16).to_be_bytes(),
     }
-    Ok(())
+}
+
+fn or_mpls(key: &mut FlowKey, bits: u32) {
+    key.mpls = (u32::from_be_bytes(key.mpls) | bits).to_be_bytes();
 }
 
 fn mac(bits: u128) -> [u8; 6] {
@@ -87,7 +80,11 @@ fn or_be(to: &mut [u8; 2], bits: u16) {
 pub(crate) struct Compiled {
     pub(crate) actions: [Op; MAX_ACTIONS],
     pub(crate) count: u8,
+    /// How many of them are apply-actions; the rest are write-actions.
+    pub(crate) apply: u8,
     pub(crate) flags: u8,
+    pub(crate) metadata: u64,
+    pub(crate) metadata_mask: u64,
 }
 
 /// Compiles the actions of `rule`. `port` gives the slot of an ordinary port number.
@@ -104,7 +101,10 @@ pub(crate) fn compile_actions(
     let mut out = Compiled {
         actions: [Op::default(); MAX_ACTIONS],
         count: 0,
+        apply: 0,
         flags: 0,
+        metadata: 0,
+        metadata_mask: 0,
     };
     // What changes the packet after the last output shows only in later tables.
     let actions = match rule.goto_table {
@@ -162,6 +162,7 @@ pub(crate) fn compile_actions(
             }
         }
     }
+    out.apply = out.count;
     out.flags = flags(&out.actions[..out.count as usize]);
     Ok(out)
 }
@@ -274,9 +275,7 @@ mod tests {
     fn every_field_has_a_place_of_its_own_width() {
         for &field in Field::ALL {
             let mut mask = FlowKey::default();
-            if place(&mut mask, field, field.full_mask()).is_err() {
-                continue;
-            }
+            place(&mut mask, field, field.full_mask());
             let bits: u32 = mask.words().iter().map(|w| w.count_ones()).sum();
             assert_eq!(bits, field.bits(), "{field:?}");
         }
@@ -296,7 +295,7 @@ mod tests {
             exact(Field::InPort, 7),
         ])
         .unwrap();
-        let (key, mask) = compile_match(&m).unwrap();
+        let (key, mask) = compile_match(&m);
         assert_eq!((key.in_port, mask.in_port), (7, u32::MAX));
         assert_eq!((key.eth_type, key.ip_proto), ([8, 0], 6));
         assert_eq!((key.l4_dst, mask.l4_dst), ([0, 80], [255, 255]));
@@ -310,10 +309,10 @@ mod tests {
     #[test]
     fn vlan_id_and_priority_share_the_tci() {
         let m = Match::new([exact(Field::VlanVid, 0x1005), exact(Field::VlanPcp, 3)]).unwrap();
-        let (key, mask) = compile_match(&m).unwrap();
+        let (key, mask) = compile_match(&m);
         assert_eq!((key.vlan_tci, mask.vlan_tci), ([0x70, 0x05], [0xff, 0xff]));
         let untagged = Match::new([exact(Field::VlanVid, 0)]).unwrap();
-        let (key, mask) = compile_match(&untagged).unwrap();
+        let (key, mask) = compile_match(&untagged);
         assert_eq!((key.vlan_tci, mask.vlan_tci), ([0, 0], [0x1f, 0xff]));
     }
 
@@ -325,7 +324,7 @@ mod tests {
             exact(Field::Icmpv6Type, 135),
         ])
         .unwrap();
-        let (key, mask) = compile_match(&m).unwrap();
+        let (key, mask) = compile_match(&m);
         assert_eq!((key.l4_src, mask.l4_src), ([0, 135], [0, 255]));
     }
 
@@ -337,7 +336,7 @@ mod tests {
             exact(Field::IpEcn, 1),
         ])
         .unwrap();
-        let (key, mask) = compile_match(&m).unwrap();
+        let (key, mask) = compile_match(&m);
         assert_eq!((key.ip_tos, mask.ip_tos), (0xb9, 0xff));
     }
 

@@ -98,7 +98,7 @@ impl Model {
             let switch = [SWITCH, OTHER][random.below(2) as usize];
             for clock in self.clock..=self.staged {
                 let matching = |v: &&Version| {
-                    let (value, mask) = compile_match(&v.rule.matching).unwrap();
+                    let (value, mask) = compile_match(&v.rule.matching);
                     v.switch == switch
                         && v.rule.table == table
                         && v.visible(clock)
