@@ -76,7 +76,7 @@ Examples:
   lime rule add acme/edge 'table=0,tcp,tp_dst=80,actions=set_field:10.0.0.9->ip_dst,goto_table:1'
   lime rule dump acme/edge --no-stats | lime rule add acme/core --file -
 
-A flow may also say send_flow_rem, check_overlap or reset_counts. In a file, a line may also be \"modify FLOW\",
+A flow may also say check_overlap or reset_counts. In a file, a line may also be \"modify FLOW\",
 \"modify_strict FLOW\", \"delete FILTER\" or \"delete_strict FILTER\", as in ovs-ofctl(8).";
 
 const MOD_HELP: &str = "\

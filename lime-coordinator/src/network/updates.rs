@@ -71,6 +71,11 @@ impl State {
                     &"idle_timeout and hard_timeout are not supported yet: leave them 0 and delete the rule instead",
                 ));
             }
+            if !modifies && rule.flags.send_flow_removed {
+                return Err(wrong(
+                    &"send_flow_rem is not supported yet: the end of rules is not told; leave it out",
+                ));
+            }
             let expanded = expand(rule, &groups).map_err(|e| match e {
                 GroupUse::Missing(_) => wrong(&e),
                 GroupUse::Unsupported(..) | GroupUse::InSet(_) | GroupUse::ChangesPacket(_) => {
