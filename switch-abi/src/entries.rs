@@ -142,6 +142,9 @@ pub const RULE_XDP: u8 = 1;
 /// [`RuleEntry::flags`]: the actions have both a controller action and an output.
 pub const RULE_CONTROLLER_AND_OUTPUT: u8 = 2;
 
+/// [`RuleEntry::flags`]: clear-actions: the action set is emptied before actions are written to it.
+pub const RULE_CLEAR_ACTIONS: u8 = 4;
+
 /// [`RuleEntry::live`]: the slot holds a rule.
 pub const RULE_LIVE: u32 = 1;
 

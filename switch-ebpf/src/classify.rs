@@ -3,13 +3,15 @@
 use crate::{
     actions,
     maps::{BUCKETS, PORTS, RULES, SWITCHES, TABLES, TUPLES, bucket_mask, load},
+    set,
     state::{MAX_STEPS, STEP_HELD, State, Step},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
     KEY_WORDS, MAX_ACTIONS, MAX_CHAIN, MAX_SWITCH_HOPS, MAX_TABLES, MAX_TUPLES, NO_TABLE,
-    PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, SWITCH_ACTIVE, SWITCH_HOLD,
-    SWITCH_RELAY, SwitchEntry, TableRef, hash_end, hash_start, hash_word, op, serial_le, visible,
+    PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, SET_SLOT_OUTPUT, SWITCH_ACTIVE,
+    SWITCH_HOLD, SWITCH_RELAY, SwitchEntry, TableRef, hash_end, hash_start, hash_word, op,
+    serial_le, visible,
 };
 
 /// [`State::end`]: the last rule has no goto.
@@ -59,6 +61,7 @@ pub fn role(entry: &SwitchEntry, clock: u32) -> Role {
 #[inline(never)]
 pub fn classify(state: &mut State) -> u32 {
     state.end = END_LIMIT;
+    state.set = 0;
     let mut context = state as *mut State;
     // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
     unsafe {
@@ -102,28 +105,48 @@ unsafe extern "C" fn step(_index: u64, context: *mut *mut State) -> u64 {
         state.end = END;
         return 1;
     }
+    let count = rule.apply_count as usize;
+    set::write(state, slot, rule);
+    let last_table = rule.goto_table == NO_TABLE;
+    let run_set = last_table && set::outputs(state);
+    // XDP has but one output, the last thing that it does.
+    if state.xdp != 0 && state.xdp_outputs != 0 && (count > 0 || run_set) {
+        state.end = END_TC;
+        return 1;
+    }
     let mut link = 0;
-    let count = rule.action_count as usize;
     if count > 0 {
         // SAFETY: the mask keeps the index within the array.
         let last = unsafe { &*rule.actions.as_ptr().add((count - 1) & (MAX_ACTIONS - 1)) };
         if last.op == op::OUTPUT {
-            if rule.goto_table == NO_TABLE {
+            if last_table && !run_set {
                 link = inline_link(state, last.b);
             }
             if link == 0 {
                 state.xdp_outputs += 1;
-                if state.xdp != 0 && state.xdp_outputs > 1 {
+                if state.xdp != 0 && run_set {
                     state.end = END_TC;
                     return 1;
                 }
             }
         }
     }
-    if rule.goto_table != NO_TABLE {
+    if !last_table {
         actions::on_key(state, slot);
+        let mask = rule.metadata_mask;
+        state.key.metadata = state.key.metadata & !mask | rule.metadata & mask;
         state.table = rule.goto_table as u32;
         return 0;
+    }
+    if run_set {
+        if let Some(action) = set::action(state, SET_SLOT_OUTPUT) {
+            if action.op == op::OUTPUT {
+                link = inline_link(state, action.b);
+            }
+        }
+        if link == 0 {
+            state.xdp_outputs += 1;
+        }
     }
     let Some(port) = PORTS.get(link) else {
         return 1;
@@ -138,7 +161,14 @@ unsafe extern "C" fn step(_index: u64, context: *mut *mut State) -> u64 {
     }
     entry.link = link;
     actions::on_key(state, slot);
+    if run_set {
+        actions::set_on_key(state);
+    }
+    state.set = 0;
+    state.key.metadata = 0;
+    state.key.tunnel_id = 0;
     state.key.in_port = port.port_no;
+    state.key.in_phy_port = port.port_no;
     state.switch_slot = port.switch_slot;
     state.table = 0;
     0

@@ -32,6 +32,16 @@ pub struct Step {
     pub pad: u32,
 }
 
+/// Where the action is that is in a slot of the action set.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SetAction {
+    /// Rule slot.
+    pub rule: u32,
+    /// Index among the rule's actions.
+    pub index: u32,
+}
+
 /// An output that was decided and not made yet: the last one of a packet needs no clone.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -111,8 +121,8 @@ pub struct State {
     pub flood_next: u32,
     /// Ports with one of these flags are left out of the flood.
     pub flood_skip: u32,
-    /// Number of the run's present round: [`crate::pipeline`].
-    pub round: u32,
+    /// 1: an action found a TTL that runs out.
+    pub expired: u32,
     /// The output not made yet.
     pub pending: Pending,
     /// The tunnel frame that the packet came in.
@@ -121,7 +131,11 @@ pub struct State {
     pub sender: switch_abi::TunnelPeerKey,
     /// Rules in the trace.
     pub steps: u32,
-    pub pad: u32,
+    pub pad2: u32,
+    /// [`switch_abi::SET_SLOTS`] bits: which slots of the action set are in use. Built anew in each of the two phases.
+    pub set: u64,
+    /// The set's actions by slot: rule slot, and index among its actions.
+    pub set_actions: [SetAction; switch_abi::SET_SLOTS as usize],
     /// The key as the mask being searched has it ([`switch_abi::CompactMask::compact`]).
     pub masked: [u64; switch_abi::KEY_WORDS],
     /// The packet's trajectory.
@@ -160,7 +174,8 @@ impl State {
         state.l3 = 0;
         state.l4 = 0;
         state.tag = TAG_NONE;
-        state.round = 0;
+        state.set = 0;
+        state.expired = 0;
         state.key.metadata = 0;
         state.key.tunnel_id = 0;
         Some(state)
