@@ -164,8 +164,9 @@ impl CompactMask {
     /// What rules of this mask have for a key: its masked words that the mask uses, in order; the rest is zero.
     pub fn compact(&self, key: &FlowKey) -> [u64; KEY_WORDS] {
         let mut words = [0; KEY_WORDS];
-        for at in 0..(self.count as usize).min(KEY_WORDS) {
-            words[at] = key.words()[self.index[at] as usize % KEY_WORDS] & self.words[at];
+        // Unused words of the mask are zero.
+        for (at, word) in words.iter_mut().enumerate() {
+            *word = key.words()[self.index[at] as usize % KEY_WORDS] & self.words[at];
         }
         words
     }
