@@ -1,6 +1,6 @@
 //! Changes of rules.
 
-use lime_core::flow::{Action, FlowMod, UpdateError};
+use lime_core::flow::{Action, FlowMod};
 use lime_core::log::{EntryKind, MAX_PENDING, StageError, Ticket};
 use lime_core::model::{GroupUse, expand};
 use tonic::Status;
@@ -93,8 +93,10 @@ impl State {
             .map_err(|e| {
                 let message = format!("switch {network}/{switch}: {e}");
                 match e {
-                    UpdateError::Full(_) => Status::resource_exhausted(message),
-                    UpdateError::Overlap { .. } => Status::failed_precondition(message),
+                    lime_core::flow::UpdateError::Full(_) => Status::resource_exhausted(message),
+                    lime_core::flow::UpdateError::Overlap { .. } => {
+                        Status::failed_precondition(message)
+                    }
                 }
             })?;
         let EntryKind::Update { add, remove, .. } = &kind else {
