@@ -42,13 +42,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         // Both runners take any number of these, and run what one of them selects.
         runner.arg("--").args(&args.filter);
     }
-    let status = runner.status().context("cannot run cargo")?;
     if args.filter.is_empty() {
-        println!(
-            "Skipped on purpose: tests marked `ignored` (helpers that other tests start as processes of their own, and what is listed as SKIP or ignored above with its reason)."
-        );
+        // First, so that the runner's summary of all other tests comes last.
         doc_tests(nextest)?;
+        println!(
+            "Skipped on purpose: tests marked `ignored` (helpers that other tests start as processes of their own); each is listed below as SKIP or ignored."
+        );
     }
+    let status = runner.status().context("cannot run cargo")?;
     Ok(if status.success() {
         ExitCode::SUCCESS
     } else {
