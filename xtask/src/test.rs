@@ -9,7 +9,7 @@ use crate::binaries;
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Run only tests whose name contains this
+    /// Run only tests whose name, or whose test program's name, contains this
     filter: Vec<String>,
 }
 
@@ -28,19 +28,21 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             "run",
             "--workspace",
             "--no-fail-fast",
-            "--no-tests=warn",
+            "--no-tests=fail",
         ]);
-        // Names what it leaves out.
-        runner.args(["--status-level=skip", "--final-status-level=skip"]);
+        if args.filter.is_empty() {
+            // Names what it leaves out.
+            runner.args(["--status-level=skip", "--final-status-level=skip"]);
+        }
+        for filter in &args.filter {
+            runner.args(["-E", &format!("test(~{filter}) | binary(~{filter})")]);
+        }
     } else {
         eprintln!(
             "cargo-nextest is not installed: the tests run by `cargo test`, one program after the other"
         );
-        runner.args(["test", "--workspace", "--no-fail-fast"]);
-    }
-    if !args.filter.is_empty() {
-        // Both runners take any number of these, and run what one of them selects.
-        runner.arg("--").args(&args.filter);
+        runner.args(["test", "--workspace", "--no-fail-fast", "--"]);
+        runner.args(&args.filter);
     }
     if args.filter.is_empty() {
         // First, so that the runner's summary of all other tests comes last.
