@@ -130,7 +130,7 @@ fn update(switch: &str, rules: &[Rule]) -> UpdateRulesRequest {
     let add = |rule: &Rule| FlowMod {
         command: Command::Add.into(),
         rule: Some(rule.into()),
-        cookie_mask: 0,
+        ..FlowMod::default()
     };
     UpdateRulesRequest {
         network: NETWORK.into(),

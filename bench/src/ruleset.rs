@@ -51,6 +51,7 @@ fn rule(index: usize, masks: usize) -> Rule {
         goto_table: None,
         idle_timeout: 0,
         hard_timeout: 0,
+        ..Rule::default()
     }
 }
 

@@ -296,6 +296,45 @@ fn many_rules_are_one_update() {
 }
 
 #[test]
+fn rules_are_modified() {
+    use v1::flow_mod::Command;
+    let mock = acme();
+    lime(
+        &mock,
+        &[
+            "rule",
+            "mod",
+            "acme/edge",
+            "ip,cookie=1/0xf,actions=output:3",
+        ],
+    )
+    .ok();
+    let strict = [
+        "rule",
+        "mod",
+        "acme/edge",
+        "--strict",
+        "priority=5,reset_counts,actions=clear_actions,write_actions(output:2),write_metadata:1,goto_table:3",
+    ];
+    lime(&mock, &strict).ok();
+    let add = "check_overlap,send_flow_rem,actions=dec_ttl,1";
+    let add = ["rule", "add", "acme/edge", &format!("ip,{add}")];
+    lime(&mock, &add).ok();
+    let state = mock.state();
+    let first = &state.updates[0].mods[0];
+    assert_eq!((first.command(), first.cookie_mask), (Command::Modify, 0xf));
+    let second = &state.updates[1].mods[0];
+    assert!(second.command() == Command::ModifyStrict && second.reset_counts);
+    let rule = second.rule.as_ref().unwrap();
+    assert!(rule.clear_actions && rule.write_actions.len() == 1);
+    assert_eq!(rule.write_metadata.unwrap().mask, u64::MAX);
+    let third = &state.updates[2].mods[0];
+    assert!(third.check_overlap && third.rule.as_ref().unwrap().send_flow_removed);
+    drop(state);
+    assert_eq!(lime(&mock, &["rule", "mod", "acme/edge"]).code, 2);
+}
+
+#[test]
 fn rules_are_deleted_by_filter_or_all() {
     let mock = acme();
     lime(

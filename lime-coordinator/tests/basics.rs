@@ -94,3 +94,63 @@ async fn a_network_on_one_host() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_are_modified_and_never_added_by_that() {
+    use v1::flow_mod::Command;
+    let coordinator = Coordinator::start().await;
+    let a = FakeAgent::start(&coordinator.url(), "a").await;
+    let mut client = coordinator.client().await;
+    network(&mut client, "n").await;
+    switch(&mut client, "n", "s", "a").await;
+    client
+        .update_rules(update("n", "s", vec![add(5, 1), add(6, 1)]))
+        .await
+        .unwrap();
+    let change = |command: Command, priority, port| v1::FlowMod {
+        command: command.into(),
+        ..add(priority, port)
+    };
+    let strict = change(Command::ModifyStrict, 6, 2);
+    let updated = client.update_rules(update("n", "s", vec![strict.clone()]));
+    let updated = updated.await.unwrap().into_inner();
+    assert_eq!((updated.added, updated.removed), (1, 1));
+    // The same again changes nothing, nor does one that there is no rule for.
+    let nothing = vec![strict, change(Command::ModifyStrict, 9, 2)];
+    let updated = client.update_rules(update("n", "s", nothing));
+    let updated = updated.await.unwrap().into_inner();
+    assert_eq!((updated.added, updated.removed), (0, 0));
+    assert_eq!(a.visible(1, 1), vec![5, 6]);
+    // All within the match, whatever their priority.
+    let all = vec![change(Command::Modify, 0, 3)];
+    let updated = client.update_rules(update("n", "s", all));
+    let updated = updated.await.unwrap().into_inner();
+    assert_eq!((updated.added, updated.removed), (2, 2));
+    assert_eq!(a.visible(1, 1), vec![5, 6]);
+
+    let overlapping = v1::FlowMod {
+        check_overlap: true,
+        ..add(6, 1)
+    };
+    let refused = client.update_rules(update("n", "s", vec![add(7, 1), overlapping]));
+    assert_eq!(refused.await.unwrap_err().code(), Code::FailedPrecondition);
+    let mut told = add(7, 1);
+    if let Some(rule) = &mut told.rule {
+        rule.send_flow_removed = true;
+    }
+    let refused = client.update_rules(update("n", "s", vec![told]));
+    assert_eq!(refused.await.unwrap_err().code(), Code::InvalidArgument);
+    let by_port = v1::FlowMod {
+        command: Command::Delete.into(),
+        out_port: Some(1),
+        ..Default::default()
+    };
+    let table_0 = v1::FlowMod {
+        rule: Some(v1::Rule::default()),
+        ..by_port
+    };
+    let updated = client.update_rules(update("n", "s", vec![add(7, 1), table_0]));
+    let updated = updated.await.unwrap().into_inner();
+    assert_eq!((updated.added, updated.removed), (0, 0));
+    assert_eq!(a.visible(1, 1), vec![5, 6]);
+}

@@ -1,6 +1,10 @@
 //! Actions as the kernel programs run them: compiled by the agent from the rule's OpenFlow actions.
+//!
+//! A rule's first [`crate::RuleEntry::apply_count`] actions are run at once. The others are put into the packet's action set, where
+//! an action takes the place of the one in the same slot ([`set_slot`]). Where a rule has no goto, the set is run in the order of its
+//! slots, which is that of OpenFlow 1.3.5, 5.10, if there is an output among it; without, it has no effect.
 
-/// Actions that fit in one rule.
+/// Actions that fit in one rule: those applied at once and those written to the set together.
 pub const MAX_ACTIONS: usize = 16;
 
 /// One compiled action. Which fields an operation uses is said at its constant in [`op`]; the others are zero.
@@ -21,7 +25,24 @@ pub struct Action {
 
 const _: () = assert!(size_of::<Action>() == 16);
 
-/// Operations of [`Action::op`].
+/// Slots of an action set.
+pub const SET_SLOTS: u32 = 64;
+
+/// The slot of an action in an action set; slots are run in rising order.
+#[inline(always)]
+pub const fn set_slot(action: &Action) -> u32 {
+    match action.op {
+        // One output: OpenFlow 1.3.5, 5.10.
+        op::OUTPUT..=op::CONTROLLER => SET_SLOT_OUTPUT,
+        // Halves are two.
+        other => (other as u32 + (action.a == 1 && op::has_halves(other)) as u32) & (SET_SLOTS - 1),
+    }
+}
+
+/// [`set_slot`] of all outputs: the last.
+pub const SET_SLOT_OUTPUT: u32 = SET_SLOTS - 1;
+
+/// Operations of [`Action::op`]. From [`POP_VLAN`](op::POP_VLAN) on in the order in which an action set runs them.
 pub mod op {
     /// Ends the list.
     pub const END: u8 = 0;
@@ -35,30 +56,76 @@ pub mod op {
     pub const FLOOD: u8 = 4;
     /// To the controller: at most `a` bytes of the packet (0xffff: all of it), reason in `b` ([`crate::EVENT_REASON_ACTION`] ...).
     pub const CONTROLLER: u8 = 5;
-    /// Set the destination MAC address to `c[..6]`.
-    pub const SET_ETH_DST: u8 = 6;
-    /// Set the source MAC address to `c[..6]`.
-    pub const SET_ETH_SRC: u8 = 7;
-    /// Push a VLAN tag with TPID `a`; its TCI is that of the present outer tag, or 0 (OpenFlow 1.3.5, 5.12.1).
-    pub const PUSH_VLAN: u8 = 8;
     /// Pop the outer VLAN tag.
     pub const POP_VLAN: u8 = 9;
+    /// Push a VLAN tag with TPID `a`; its TCI is that of the present outer tag, or 0 (OpenFlow 1.3.5, 5.12.1).
+    pub const PUSH_VLAN: u8 = 14;
+    /// Take one from the TTL of IPv4 or the hop limit of IPv6. From 0 or 1, the packet is dropped.
+    pub const DEC_NW_TTL: u8 = 17;
+    /// Take one from the TTL of the outermost MPLS entry. From 0 or 1, the packet is dropped.
+    pub const DEC_MPLS_TTL: u8 = 16;
+    /// Set the TTL of the outermost MPLS entry to `a`.
+    pub const SET_MPLS_TTL: u8 = 18;
+    /// Set the TTL of IPv4 or the hop limit of IPv6 to `a`.
+    pub const SET_NW_TTL: u8 = 19;
+    /// Set the destination MAC address to `c[..6]`.
+    pub const SET_ETH_DST: u8 = 20;
+    /// Set the source MAC address to `c[..6]`.
+    pub const SET_ETH_SRC: u8 = 21;
     /// Set the VID of the outer tag to `a`.
-    pub const SET_VLAN_VID: u8 = 10;
+    pub const SET_VLAN_VID: u8 = 22;
     /// Set the PCP of the outer tag to `a`.
-    pub const SET_VLAN_PCP: u8 = 11;
+    pub const SET_VLAN_PCP: u8 = 23;
     /// Set the IPv4 source address to `c[..4]`.
-    pub const SET_IPV4_SRC: u8 = 12;
+    pub const SET_IPV4_SRC: u8 = 24;
     /// Set the IPv4 destination address to `c[..4]`.
-    pub const SET_IPV4_DST: u8 = 13;
+    pub const SET_IPV4_DST: u8 = 25;
     /// Set half `a` (0: upper, 1: lower eight bytes) of the IPv6 source address to `c`.
-    pub const SET_IPV6_SRC: u8 = 14;
+    pub const SET_IPV6_SRC: u8 = 26;
     /// Set half `a` (0: upper, 1: lower eight bytes) of the IPv6 destination address to `c`.
-    pub const SET_IPV6_DST: u8 = 15;
+    pub const SET_IPV6_DST: u8 = 28;
     /// Set the TCP or UDP source port to `a`.
-    pub const SET_L4_SRC: u8 = 16;
+    pub const SET_L4_SRC: u8 = 30;
     /// Set the TCP or UDP destination port to `a`.
-    pub const SET_L4_DST: u8 = 17;
+    pub const SET_L4_DST: u8 = 31;
     /// Set the DSCP (upper six bits of TOS / traffic class) to `a`.
-    pub const SET_IP_DSCP: u8 = 18;
+    pub const SET_IP_DSCP: u8 = 32;
+    /// Set the ECN (lower two bits of TOS / traffic class) to `a`.
+    pub const SET_IP_ECN: u8 = 33;
+    /// Set the ICMP or ICMPv6 type to `a`.
+    pub const SET_ICMP_TYPE: u8 = 34;
+    /// Set the ICMP or ICMPv6 code to `a`.
+    pub const SET_ICMP_CODE: u8 = 35;
+    /// Set the ARP operation to `a`.
+    pub const SET_ARP_OP: u8 = 36;
+    /// Set the ARP sender protocol address to `c[..4]`.
+    pub const SET_ARP_SPA: u8 = 37;
+    /// Set the ARP target protocol address to `c[..4]`.
+    pub const SET_ARP_TPA: u8 = 38;
+    /// Set the ARP sender hardware address to `c[..6]`.
+    pub const SET_ARP_SHA: u8 = 39;
+    /// Set the ARP target hardware address to `c[..6]`.
+    pub const SET_ARP_THA: u8 = 40;
+    /// Set the IPv6 flow label to `b`.
+    pub const SET_IPV6_FLABEL: u8 = 41;
+    /// Set half `a` (0: upper, 1: lower eight bytes) of the neighbour discovery target to `c`.
+    pub const SET_ND_TARGET: u8 = 42;
+    /// Set the address in the source link-layer address option of a neighbour solicitation to `c[..6]`.
+    pub const SET_ND_SLL: u8 = 44;
+    /// Set the address in the target link-layer address option of a neighbour advertisement to `c[..6]`.
+    pub const SET_ND_TLL: u8 = 45;
+    /// Set the label of the outermost MPLS entry to `b`.
+    pub const SET_MPLS_LABEL: u8 = 46;
+    /// Set the traffic class of the outermost MPLS entry to `a`.
+    pub const SET_MPLS_TC: u8 = 47;
+    /// Set the I-SID of the outermost I-TAG to `b`.
+    pub const SET_PBB_ISID: u8 = 48;
+    /// Set the tunnel id to `c`.
+    pub const SET_TUNNEL_ID: u8 = 49;
+
+    /// Whether two actions make up one value, with `a` for the half.
+    #[inline(always)]
+    pub const fn has_halves(op: u8) -> bool {
+        matches!(op, SET_IPV6_SRC | SET_IPV6_DST | SET_ND_TARGET)
+    }
 }

@@ -1,6 +1,6 @@
 //! Map entries.
 
-use crate::{Action, DROP_REASONS, FlowKey, MAX_ACTIONS};
+use crate::{Action, CompactMask, DROP_REASONS, KEY_WORDS, MAX_ACTIONS};
 
 /// Tables per switch.
 pub const MAX_TABLES: u32 = 32;
@@ -125,14 +125,14 @@ impl TableRef {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TupleEntry {
     /// Which bits of the key the tuple's rules compare.
-    pub mask: FlowKey,
+    pub mask: CompactMask,
     /// No rule in this tuple has a higher priority.
     pub max_priority: u32,
     /// Unique on this host among all tuples of all tables, never 0: goes into the hash, and into [`RuleEntry::tuple`].
     pub id: u32,
 }
 
-const _: () = assert!(size_of::<TupleEntry>() == 72);
+const _: () = assert!(size_of::<TupleEntry>() == 160);
 
 /// [`RuleEntry::goto_table`]: none.
 pub const NO_TABLE: u8 = 0xff;
@@ -142,15 +142,18 @@ pub const RULE_XDP: u8 = 1;
 /// [`RuleEntry::flags`]: the actions have both a controller action and an output.
 pub const RULE_CONTROLLER_AND_OUTPUT: u8 = 2;
 
+/// [`RuleEntry::flags`]: clear-actions: the action set is emptied before actions are written to it.
+pub const RULE_CLEAR_ACTIONS: u8 = 4;
+
 /// [`RuleEntry::live`]: the slot holds a rule.
 pub const RULE_LIVE: u32 = 1;
 
 /// One version of one rule. Chained into a bucket by `next`; rules of the same tuple and key lie in order of falling priority.
+///
+/// What a search reads comes first: the first cache line, and as much of the key as the mask uses.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RuleEntry {
-    /// Masked key.
-    pub key: FlowKey,
     /// [`crate::hash_key`] of `tuple` and `key`.
     pub hash: u32,
     /// [`TupleEntry::id`].
@@ -171,8 +174,10 @@ pub struct RuleEntry {
     pub goto_table: u8,
     /// [`RULE_XDP`] ...
     pub flags: u8,
-    /// Zero.
-    pub pad: u16,
+    /// Words of `key` in use: [`CompactMask::count`] of the tuple.
+    pub key_words: u8,
+    /// How many of the actions are applied at once (apply-actions); the others are put into the packet's action set (write-actions).
+    pub apply_count: u8,
     /// Switch slot.
     pub switch_slot: u32,
     /// The coordinator's id of the rule.
@@ -183,12 +188,23 @@ pub struct RuleEntry {
     pub live: u32,
     /// Coarse seconds of the last match; only kept for rules with an idle timeout.
     pub last_used: u32,
+    /// Zero.
+    pub pad: u64,
+    /// Compact masked key: [`CompactMask::compact`].
+    pub key: [u64; KEY_WORDS],
+    /// Bits that write-metadata sets, within the mask.
+    pub metadata: u64,
+    /// Bits that write-metadata changes; 0: none.
+    pub metadata_mask: u64,
+    /// Zero.
+    pub pad2: [u64; 6],
     /// Compiled actions.
     pub actions: [Action; MAX_ACTIONS],
 }
 
-const _: () = assert!(size_of::<RuleEntry>() == 384);
-const _: () = assert!(core::mem::offset_of!(RuleEntry, rule_id) == 96);
+const _: () = assert!(size_of::<RuleEntry>() == 512);
+const _: () = assert!(core::mem::offset_of!(RuleEntry, rule_id) == 32);
+const _: () = assert!(core::mem::offset_of!(RuleEntry, key) == 64);
 
 /// Packets and bytes that matched a rule, of one CPU. Only that CPU writes it.
 #[repr(C, align(8))]

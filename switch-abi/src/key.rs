@@ -1,7 +1,7 @@
 //! The flow key: the fields of a packet that rules match, as the parser leaves them.
 
 /// Number of 64-bit words in a flow key.
-pub const KEY_WORDS: usize = 8;
+pub const KEY_WORDS: usize = 16;
 
 /// Bit of [`FlowKey::vlan_tci`] (big-endian bytes) that says a tag is present, as in OpenFlow's `OFPVID_PRESENT`.
 /// It takes the place of the DEI/CFI bit, which is not matched.
@@ -12,8 +12,29 @@ pub const FRAG_ANY: u8 = 1;
 /// [`FlowKey::frag`]: the packet is a fragment other than the first, so it has no L4 header.
 pub const FRAG_LATER: u8 = 2;
 
+/// [`FlowKey::ipv6_exthdr`], as OpenFlow 1.3.5 has them (7.2.3.7, `ofp_ipv6exthdr_flags`): "no next header".
+pub const EXTHDR_NONEXT: u16 = 1 << 0;
+/// Encapsulating security payload.
+pub const EXTHDR_ESP: u16 = 1 << 1;
+/// Authentication header.
+pub const EXTHDR_AUTH: u16 = 1 << 2;
+/// One or two destination options headers.
+pub const EXTHDR_DEST: u16 = 1 << 3;
+/// Fragment header.
+pub const EXTHDR_FRAG: u16 = 1 << 4;
+/// Routing header.
+pub const EXTHDR_ROUTER: u16 = 1 << 5;
+/// Hop-by-hop options header.
+pub const EXTHDR_HOP: u16 = 1 << 6;
+/// A header that came more often than RFC 8200 (4.1) has it.
+pub const EXTHDR_UNREP: u16 = 1 << 7;
+/// Headers in another order than RFC 8200 (4.1) has them.
+pub const EXTHDR_UNSEQ: u16 = 1 << 8;
+
 /// The matchable fields of one packet, or a mask over them. Multi-byte packet fields stay in network
-/// byte order. Fields that a packet does not have are zero.
+/// byte order. Fields that a packet does not have are zero. Fields that no packet has both of share their place.
+///
+/// What most rules match comes first; a search costs by the words that a mask uses ([`CompactMask`]).
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FlowKey {
@@ -45,8 +66,30 @@ pub struct FlowKey {
     pub l4_dst: [u8; 2],
     /// ARP operation.
     pub arp_op: [u8; 2],
+    /// [`EXTHDR_NONEXT`] ..., network byte order.
+    pub ipv6_exthdr: [u8; 2],
+    /// What write-metadata left, host byte order. Zero at a packet's entry into a switch.
+    pub metadata: u64,
+    /// Tunnel id, host byte order; 0: none. Only actions set it: no port is a logical tunnel port.
+    pub tunnel_id: u64,
+    /// Target address of a neighbour solicitation or advertisement.
+    pub nd_target: [u8; 16],
+    /// ARP sender hardware address; or the source link-layer address option of a neighbour solicitation.
+    pub l2_sender: [u8; 6],
     /// Zero.
     pub pad2: [u8; 2],
+    /// ARP target hardware address; or the target link-layer address option of a neighbour advertisement.
+    pub l2_target: [u8; 6],
+    /// Zero.
+    pub pad3: [u8; 2],
+    /// The outermost MPLS label stack entry (RFC 3032) without its TTL: label (20 bits), TC (3), bottom of stack (1), zero (8).
+    pub mpls: [u8; 4],
+    /// I-SID of the outermost PBB I-TAG (IEEE 802.1Q, 9.7) in the last three bytes.
+    pub pbb_isid: [u8; 4],
+    /// IPv6 flow label in the last 20 bits.
+    pub ipv6_flabel: [u8; 4],
+    /// Physical port, host byte order: the same as `in_port`, since no port is a logical one.
+    pub in_phy_port: u32,
 }
 
 const _: () = assert!(size_of::<FlowKey>() == KEY_WORDS * 8);
@@ -55,7 +98,7 @@ impl FlowKey {
     /// The key as words, for masking, hashing and comparing.
     #[inline(always)]
     pub fn words(&self) -> &[u64; KEY_WORDS] {
-        // SAFETY: repr(C), align(8), 64 bytes without implicit padding (asserted above); every bit pattern is a valid u64.
+        // SAFETY: repr(C), align(8), 128 bytes without implicit padding (asserted above); every bit pattern is a valid u64.
         unsafe { &*(self as *const Self).cast() }
     }
 
@@ -70,33 +113,102 @@ impl FlowKey {
     #[inline(always)]
     pub fn masked(&self, mask: &FlowKey) -> FlowKey {
         let (k, m) = (self.words(), mask.words());
-        FlowKey::from_words([
-            k[0] & m[0],
-            k[1] & m[1],
-            k[2] & m[2],
-            k[3] & m[3],
-            k[4] & m[4],
-            k[5] & m[5],
-            k[6] & m[6],
-            k[7] & m[7],
-        ])
+        let mut words = [0; KEY_WORDS];
+        let mut i = 0;
+        while i < KEY_WORDS {
+            words[i] = k[i] & m[i];
+            i += 1;
+        }
+        FlowKey::from_words(words)
     }
 }
 
-/// Hash of a masked key within the tuple `tuple` ([`crate::TupleEntry::id`]). Kernel and agent must agree on it bit by bit.
+/// A mask as programs use it: only the words that are not zero, so that a search costs by what a mask compares.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CompactMask {
+    /// The mask's words that are not zero, in order; the rest is zero.
+    pub words: [u64; KEY_WORDS],
+    /// Which word of the key each of them is for.
+    pub index: [u8; KEY_WORDS],
+    /// How many there are.
+    pub count: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+impl CompactMask {
+    /// From a whole mask.
+    pub fn new(mask: &FlowKey) -> Self {
+        let mut compact = Self::default();
+        for (i, &word) in mask.words().iter().enumerate() {
+            if word != 0 {
+                let at = compact.count as usize;
+                compact.words[at] = word;
+                compact.index[at] = i as u8;
+                compact.count += 1;
+            }
+        }
+        compact
+    }
+
+    /// The whole mask.
+    pub fn expand(&self) -> FlowKey {
+        let mut words = [0; KEY_WORDS];
+        for at in 0..(self.count as usize).min(KEY_WORDS) {
+            words[self.index[at] as usize % KEY_WORDS] = self.words[at];
+        }
+        FlowKey::from_words(words)
+    }
+
+    /// What rules of this mask have for a key: its masked words that the mask uses, in order; the rest is zero.
+    pub fn compact(&self, key: &FlowKey) -> [u64; KEY_WORDS] {
+        let mut words = [0; KEY_WORDS];
+        // Unused words of the mask are zero.
+        for (at, word) in words.iter_mut().enumerate() {
+            *word = key.words()[self.index[at] as usize % KEY_WORDS] & self.words[at];
+        }
+        words
+    }
+}
+
+const HASH_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Start of a hash within the tuple `tuple` ([`crate::TupleEntry::id`]).
+#[inline(always)]
+pub fn hash_start(tuple: u32) -> u64 {
+    (tuple as u64).wrapping_mul(HASH_FACTOR)
+}
+
+/// Takes one more word into a hash.
+#[inline(always)]
+pub fn hash_word(hash: u64, word: u64) -> u64 {
+    (hash.rotate_left(5) ^ word).wrapping_mul(HASH_FACTOR)
+}
+
+/// The end of a hash.
+#[inline(always)]
+pub fn hash_end(mut hash: u64) -> u32 {
+    hash ^= hash >> 32;
+    hash = hash.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (hash >> 32) as u32
+}
+
+/// Hash of the first `count` words of a compact key ([`CompactMask::compact`]) within the tuple `tuple`
+/// ([`crate::TupleEntry::id`]). Kernel and agent must agree on it bit by bit.
 ///
 /// A multiply-rotate mix per word (as in FxHash) with a final avalanche: one multiplication per word, which is what a BPF
 /// program can afford. It is not keyed; a chain that grows past [`crate::MAX_CHAIN`] is refused by the agent.
 #[inline(always)]
-pub fn hash_key(tuple: u32, words: &[u64; KEY_WORDS]) -> u32 {
-    const K: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut h = (tuple as u64).wrapping_mul(K);
+pub fn hash_key(tuple: u32, words: &[u64; KEY_WORDS], count: u32) -> u32 {
+    let mut h = hash_start(tuple);
     let mut i = 0;
     while i < KEY_WORDS {
-        h = (h.rotate_left(5) ^ words[i]).wrapping_mul(K);
+        if i as u32 >= count {
+            break;
+        }
+        h = hash_word(h, words[i]);
         i += 1;
     }
-    h ^= h >> 32;
-    h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    (h >> 32) as u32
+    hash_end(h)
 }

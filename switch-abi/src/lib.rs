@@ -29,7 +29,7 @@ pub use tunnel::*;
 
 /// Version of everything in this crate. Written to [`Meta`] in the pinned maps; an agent that finds
 /// another version there must not adopt them.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Names of the maps in the kernel object. Pinned under the same names.
 pub mod maps {

@@ -67,4 +67,6 @@ reasons! {
     SwitchDisabled = 19, "switch-disabled";
     /// The device is not a port of any switch.
     NotAPort = 20, "not-a-port";
+    /// Its TTL ran out (OpenFlow 1.3.5, 5.12: decrement TTL).
+    InvalidTtl = 21, "invalid-ttl";
 }

@@ -120,5 +120,6 @@ fn rule(n: u64) -> Result<Rule, Box<dyn std::error::Error>> {
         goto_table: None,
         idle_timeout: 0,
         hard_timeout: 0,
+        ..Rule::default()
     })
 }

@@ -68,6 +68,7 @@ fn rule(mac: u128) -> Rule {
         goto_table: None,
         idle_timeout: 0,
         hard_timeout: 0,
+        ..Rule::default()
     }
 }
 

@@ -79,6 +79,7 @@ fn rules(version: u64) -> Vec<(RuleId, Rule)> {
         goto_table,
         idle_timeout: 0,
         hard_timeout: 0,
+        ..Rule::default()
     };
     let first = matching(Field::EthDst, 0x0200_0000_0002 & wide, wide);
     let second = matching(Field::InPort, 1, Field::InPort.full_mask());

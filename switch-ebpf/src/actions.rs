@@ -4,10 +4,12 @@ use crate::{
     checksum::{add, diff32},
     maps::RULES,
     packet::Packet,
-    parse::{ETH_IPV4, ETH_IPV6, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP},
+    parse::{ETH_IPV4, ETH_IPV6, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP},
+    rewrite, set,
     state::{State, TAG_METADATA, TAG_NONE},
 };
-use switch_abi::{Action, FRAG_LATER, MAX_ACTIONS, VLAN_PRESENT, op};
+use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
+use switch_abi::{Action, FRAG_LATER, MAX_ACTIONS, SET_SLOTS, VLAN_PRESENT, op};
 
 const PCP_SHIFT: u16 = 13;
 const VID: u16 = 0x0fff;
@@ -20,48 +22,111 @@ pub fn on_key(state: &mut State, rule: u32) -> u32 {
     };
     let mut i = 0;
     while i < MAX_ACTIONS {
-        if i >= rule.action_count as usize {
+        if i >= rule.apply_count as usize {
             break;
         }
         // SAFETY: the index is below MAX_ACTIONS.
         let action = unsafe { &*rule.actions.as_ptr().add(i) };
-        let c = action.c;
-        let key = &mut state.key;
-        let tci = u16::from_be_bytes(key.vlan_tci);
-        match action.op {
-            op::SET_ETH_DST => key.eth_dst = [c[0], c[1], c[2], c[3], c[4], c[5]],
-            op::SET_ETH_SRC => key.eth_src = [c[0], c[1], c[2], c[3], c[4], c[5]],
-            op::PUSH_VLAN => {
-                if tci != 0 {
-                    state.inner_tags = state.inner_tags << 16 | tci as u64;
-                }
-                key.vlan_tci = (tci | VLAN_PRESENT).to_be_bytes();
-            }
-            op::POP_VLAN => {
-                key.vlan_tci = (state.inner_tags as u16).to_be_bytes();
-                state.inner_tags >>= 16;
-            }
-            op::SET_VLAN_VID => key.vlan_tci = with_vid(tci, action.a).to_be_bytes(),
-            op::SET_VLAN_PCP => key.vlan_tci = with_pcp(tci, action.a).to_be_bytes(),
-            op::SET_IPV4_SRC => {
-                (key.ip_src[0], key.ip_src[1], key.ip_src[2], key.ip_src[3]) =
-                    (c[0], c[1], c[2], c[3])
-            }
-            op::SET_IPV4_DST => {
-                (key.ip_dst[0], key.ip_dst[1], key.ip_dst[2], key.ip_dst[3]) =
-                    (c[0], c[1], c[2], c[3])
-            }
-            op::SET_IPV6_SRC => set_half(&mut key.ip_src, action.a, c),
-            op::SET_IPV6_DST => set_half(&mut key.ip_dst, action.a, c),
-            // A later fragment has no such header, and gets none.
-            op::SET_L4_SRC if key.frag & FRAG_LATER == 0 => key.l4_src = action.a.to_be_bytes(),
-            op::SET_L4_DST if key.frag & FRAG_LATER == 0 => key.l4_dst = action.a.to_be_bytes(),
-            op::SET_IP_DSCP => key.ip_tos = (action.a as u8) << 2 | key.ip_tos & 3,
-            _ => {}
-        }
+        one_on_key(state, action);
         i += 1;
     }
     0
+}
+
+/// Runs the action set on the key, for the switches that follow.
+#[inline(never)]
+pub fn set_on_key(state: &mut State) -> u32 {
+    let mut context = state as *mut State;
+    // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
+    unsafe {
+        bpf_loop(
+            SET_SLOTS,
+            set_step as *mut c_void,
+            (&raw mut context).cast(),
+            0,
+        );
+    }
+    0
+}
+
+unsafe extern "C" fn set_step(_index: u64, context: *mut *mut State) -> u64 {
+    // SAFETY: `set_on_key` passes a valid pointer.
+    let state = unsafe { &mut **context };
+    if state.set == 0 {
+        return 1;
+    }
+    let slot = set::take(state);
+    let Some(action) = set::action(state, slot) else {
+        return 1;
+    };
+    one_on_key(state, action);
+    0
+}
+
+#[inline(always)]
+fn one_on_key(state: &mut State, action: &Action) {
+    let c = action.c;
+    let key = &mut state.key;
+    let tci = u16::from_be_bytes(key.vlan_tci);
+    match action.op {
+        op::SET_ETH_DST => key.eth_dst = [c[0], c[1], c[2], c[3], c[4], c[5]],
+        op::SET_ETH_SRC => key.eth_src = [c[0], c[1], c[2], c[3], c[4], c[5]],
+        op::PUSH_VLAN => {
+            if tci != 0 {
+                state.inner_tags = state.inner_tags << 16 | tci as u64;
+            }
+            key.vlan_tci = (tci | VLAN_PRESENT).to_be_bytes();
+        }
+        op::POP_VLAN => {
+            key.vlan_tci = (state.inner_tags as u16).to_be_bytes();
+            state.inner_tags >>= 16;
+        }
+        op::SET_VLAN_VID => key.vlan_tci = with_vid(tci, action.a).to_be_bytes(),
+        op::SET_VLAN_PCP => key.vlan_tci = with_pcp(tci, action.a).to_be_bytes(),
+        op::SET_IPV4_SRC => {
+            (key.ip_src[0], key.ip_src[1], key.ip_src[2], key.ip_src[3]) = (c[0], c[1], c[2], c[3])
+        }
+        op::SET_IPV4_DST => {
+            (key.ip_dst[0], key.ip_dst[1], key.ip_dst[2], key.ip_dst[3]) = (c[0], c[1], c[2], c[3])
+        }
+        op::SET_IPV6_SRC => set_half(&mut key.ip_src, action.a, c),
+        op::SET_IPV6_DST => set_half(&mut key.ip_dst, action.a, c),
+        // A later fragment has no such header, and gets none.
+        op::SET_L4_SRC if key.frag & FRAG_LATER == 0 => key.l4_src = action.a.to_be_bytes(),
+        op::SET_L4_DST if key.frag & FRAG_LATER == 0 => key.l4_dst = action.a.to_be_bytes(),
+        op::SET_IP_DSCP => key.ip_tos = (action.a as u8) << 2 | key.ip_tos & 3,
+        op::SET_IP_ECN => key.ip_tos = key.ip_tos & !3 | action.a as u8 & 3,
+        op::SET_ICMP_TYPE => key.l4_src = [0, action.a as u8],
+        op::SET_ICMP_CODE => key.l4_dst = [0, action.a as u8],
+        op::SET_ARP_OP => key.arp_op = action.a.to_be_bytes(),
+        op::SET_ARP_SPA => {
+            (key.ip_src[0], key.ip_src[1], key.ip_src[2], key.ip_src[3]) = (c[0], c[1], c[2], c[3])
+        }
+        op::SET_ARP_TPA => {
+            (key.ip_dst[0], key.ip_dst[1], key.ip_dst[2], key.ip_dst[3]) = (c[0], c[1], c[2], c[3])
+        }
+        op::SET_ARP_SHA | op::SET_ND_SLL => key.l2_sender = [c[0], c[1], c[2], c[3], c[4], c[5]],
+        op::SET_ARP_THA | op::SET_ND_TLL => key.l2_target = [c[0], c[1], c[2], c[3], c[4], c[5]],
+        op::SET_IPV6_FLABEL => key.ipv6_flabel = action.b.to_be_bytes(),
+        op::SET_ND_TARGET => set_half(&mut key.nd_target, action.a, c),
+        op::SET_MPLS_LABEL => key.mpls = with_label(key.mpls, action.b),
+        op::SET_MPLS_TC => key.mpls[2] = with_tc(key.mpls[2], action.a),
+        op::SET_PBB_ISID => key.pbb_isid = action.b.to_be_bytes(),
+        op::SET_TUNNEL_ID => key.tunnel_id = u64::from_be_bytes(c),
+        _ => {}
+    }
+}
+
+/// A label stack entry with another label.
+#[inline(always)]
+fn with_label(entry: [u8; 4], label: u32) -> [u8; 4] {
+    (u32::from_be_bytes(entry) & 0xfff | label << 12).to_be_bytes()
+}
+
+/// The third byte of a label stack entry with another traffic class.
+#[inline(always)]
+fn with_tc(byte: u8, tc: u16) -> u8 {
+    byte & 0xf1 | (tc as u8 & 7) << 1
 }
 
 #[inline(always)]
@@ -165,21 +230,26 @@ pub fn on_packet<P: Packet>(packet: P, state: &mut State, action: &Action) -> bo
             fix_l4(packet, state, diff, false);
             packet.write(at, new)
         }
-        op::SET_IP_DSCP => set_dscp(packet, state, action.a as u8),
-        _ => false,
+        op::SET_IP_DSCP => set_tos(packet, state, (action.a as u8) << 2, 0xfc),
+        op::SET_IP_ECN => set_tos(packet, state, action.a as u8, 3),
+        op::SET_TUNNEL_ID => true,
+        _ => rewrite::on_packet(packet, state, action),
     }
 }
 
+/// Sets the bits of TOS or traffic class that are in `mask`.
 #[inline(always)]
-fn set_dscp<P: Packet>(packet: P, state: &State, dscp: u8) -> bool {
-    // In both headers the bits lie in the first two bytes.
+fn set_tos<P: Packet>(packet: P, state: &State, bits: u8, mask: u8) -> bool {
+    // In both headers they lie in the first two bytes.
     let Some(old) = packet.read::<2>(state.l3) else {
         return false;
     };
     let new = if state.l3_type == ETH_IPV4 as u32 {
-        [old[0], dscp << 2 | old[1] & 3]
+        [old[0], bits & mask | old[1] & !mask]
     } else if state.l3_type == ETH_IPV6 as u32 {
-        [old[0] & 0xf0 | dscp >> 2, dscp << 6 | old[1] & 0x3f]
+        let tos = old[0] << 4 | old[1] >> 4;
+        let tos = bits & mask | tos & !mask;
+        [old[0] & 0xf0 | tos >> 4, tos << 4 | old[1] & 0x0f]
     } else {
         return false;
     };
@@ -196,7 +266,7 @@ fn set_dscp<P: Packet>(packet: P, state: &State, dscp: u8) -> bool {
 }
 
 #[inline(always)]
-fn diff64(old: u64, new: u64) -> u32 {
+pub fn diff64(old: u64, new: u64) -> u32 {
     add(
         diff32(old as u32, new as u32),
         diff32((old >> 32) as u32, (new >> 32) as u32),
@@ -205,7 +275,7 @@ fn diff64(old: u64, new: u64) -> u32 {
 
 /// Adjusts the L4 checksum, where the packet has one that covers the changed bytes.
 #[inline(always)]
-fn fix_l4<P: Packet>(packet: P, state: &State, diff: u32, pseudo: bool) {
+pub fn fix_l4<P: Packet>(packet: P, state: &State, diff: u32, pseudo: bool) {
     if state.l4 == 0 {
         return;
     }
@@ -214,7 +284,7 @@ fn fix_l4<P: Packet>(packet: P, state: &State, diff: u32, pseudo: bool) {
         16
     } else if proto == PROTO_UDP {
         6
-    } else if proto == PROTO_ICMPV6 && pseudo {
+    } else if proto == PROTO_ICMPV6 || proto == PROTO_ICMP && !pseudo {
         2
     } else {
         return;

@@ -3,13 +3,15 @@
 use crate::{
     actions,
     maps::{BUCKETS, PORTS, RULES, SWITCHES, TABLES, TUPLES, bucket_mask, load},
+    set,
     state::{MAX_STEPS, STEP_HELD, STEP_LIMIT, State, Step},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
     KEY_WORDS, MAX_ACTIONS, MAX_CHAIN, MAX_SWITCH_HOPS, MAX_TABLES, MAX_TUPLES, NO_TABLE,
-    PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, SWITCH_ACTIVE, SWITCH_HOLD,
-    SWITCH_RELAY, SwitchEntry, TableRef, hash_key, op, serial_le, visible,
+    PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, SET_SLOT_OUTPUT, SWITCH_ACTIVE,
+    SWITCH_HOLD, SWITCH_RELAY, SwitchEntry, TableRef, hash_end, hash_start, hash_word, op,
+    serial_le, visible,
 };
 
 /// [`State::end`]: the last rule has no goto.
@@ -61,6 +63,7 @@ pub fn role(entry: &SwitchEntry, clock: u32) -> Role {
 #[inline(never)]
 pub fn classify(state: &mut State) -> u32 {
     state.end = END_LIMIT;
+    state.set = 0;
     let mut context = state as *mut State;
     // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
     unsafe {
@@ -104,33 +107,48 @@ unsafe extern "C" fn step(_index: u64, context: *mut *mut State) -> u64 {
         state.end = END;
         return 1;
     }
+    let count = rule.apply_count as usize;
+    set::write(state, slot, rule);
+    let last_table = rule.goto_table == NO_TABLE;
+    let run_set = last_table && set::outputs(state);
+    // XDP has but one output, the last thing that it does: what was output must not show what is changed later, so that it takes a copy.
+    if state.xdp != 0 && state.xdp_outputs != 0 && (count > 0 || run_set) {
+        state.end = END_TC;
+        return 1;
+    }
     let mut link = 0;
-    let count = rule.action_count as usize;
     if count > 0 {
-        // What was output must not show what is changed later, so that it takes a copy.
-        if state.xdp != 0 && state.xdp_outputs > 0 {
-            state.end = END_TC;
-            return 1;
-        }
         // SAFETY: the mask keeps the index within the array.
         let last = unsafe { &*rule.actions.as_ptr().add((count - 1) & (MAX_ACTIONS - 1)) };
         if last.op == op::OUTPUT {
-            if rule.goto_table == NO_TABLE {
+            if last_table && !run_set {
                 link = inline_link(state, last.b);
             }
             if link == 0 {
                 state.xdp_outputs += 1;
-                if state.xdp != 0 && state.xdp_outputs > 1 {
+                if state.xdp != 0 && run_set {
                     state.end = END_TC;
                     return 1;
                 }
             }
         }
     }
-    if rule.goto_table != NO_TABLE {
+    if !last_table {
         actions::on_key(state, slot);
+        let mask = rule.metadata_mask;
+        state.key.metadata = state.key.metadata & !mask | rule.metadata & mask;
         state.table = rule.goto_table as u32;
         return 0;
+    }
+    if run_set {
+        if let Some(action) = set::action(state, SET_SLOT_OUTPUT) {
+            if action.op == op::OUTPUT {
+                link = inline_link(state, action.b);
+            }
+        }
+        if link == 0 {
+            state.xdp_outputs += 1;
+        }
     }
     let Some(port) = PORTS.get(link) else {
         return 1;
@@ -146,7 +164,14 @@ unsafe extern "C" fn step(_index: u64, context: *mut *mut State) -> u64 {
     }
     entry.link = link;
     actions::on_key(state, slot);
+    if run_set {
+        actions::set_on_key(state);
+    }
+    state.set = 0;
+    state.key.metadata = 0;
+    state.key.tunnel_id = 0;
     state.key.in_port = port.port_no;
+    state.key.in_phy_port = port.port_no;
     state.switch_slot = port.switch_slot;
     state.table = 0;
     0
@@ -178,13 +203,16 @@ fn inline_link(state: &State, port: u32) -> u32 {
 /// What [`link`] needs of a chain search.
 #[repr(C)]
 struct Search {
-    key: [u64; KEY_WORDS],
+    key: *const [u64; KEY_WORDS],
+    // In pairs: what is cleared together is stored as one word, which must be aligned on the stack.
     next: u32,
     hash: u32,
     tuple: u32,
-    clock: u32,
+    words: u32,
     found: u32,
     priority: u32,
+    clock: u32,
+    pad: u32,
 }
 
 /// The slot of the best visible rule in the state's table; 0: none. A global function without arguments, so that the kernel
@@ -200,18 +228,21 @@ extern "C" fn lime_look_up() -> u32 {
         return 0;
     };
     let run = TableRef::from_word(load(word));
-    let key = state.key.words();
+    let key = state.key.words().as_ptr();
+    let masked = (&raw mut state.masked).cast::<u64>();
     let mask = bucket_mask();
     let mut best = 0;
     let mut priority = 0;
     let mut search = Search {
-        key: [0; KEY_WORDS],
+        key: masked.cast(),
         next: 0,
         hash: 0,
         tuple: 0,
-        clock: state.clock,
+        words: 0,
         found: 0,
         priority: 0,
+        clock: state.clock,
+        pad: 0,
     };
     let mut i = 0;
     while i < MAX_TUPLES {
@@ -224,14 +255,26 @@ extern "C" fn lime_look_up() -> u32 {
         if best != 0 && priority >= tuple.max_priority {
             break;
         }
-        let mask_words = tuple.mask.words();
+        let count = tuple.mask.count;
+        let mut hash = hash_start(tuple.id);
         let mut w = 0;
         while w < KEY_WORDS {
-            search.key[w] = key[w] & mask_words[w];
+            if w as u32 >= count {
+                break;
+            }
+            // SAFETY: the index is masked to the key's words; `w` is below KEY_WORDS.
+            let word = unsafe {
+                let from = *tuple.mask.index.as_ptr().add(w) as usize & (KEY_WORDS - 1);
+                *key.add(from) & *tuple.mask.words.as_ptr().add(w)
+            };
+            // SAFETY: `w` is below KEY_WORDS.
+            unsafe { masked.add(w).write(word) };
+            hash = hash_word(hash, word);
             w += 1;
         }
+        search.words = count;
         search.tuple = tuple.id;
-        search.hash = hash_key(tuple.id, &search.key);
+        search.hash = hash_end(hash);
         if let Some(head) = BUCKETS.get(search.hash & mask) {
             search.next = load(head);
             if search.next != 0 {
@@ -263,11 +306,15 @@ unsafe extern "C" fn link(_index: u64, search: *mut Search) -> u64 {
         return 1;
     }
     if rule.hash == search.hash && rule.tuple == search.tuple {
-        let key = rule.key.words();
+        let (ours, theirs) = (search.key.cast::<u64>(), rule.key.as_ptr());
         let mut differs = 0;
         let mut w = 0;
         while w < KEY_WORDS {
-            differs |= key[w] ^ search.key[w];
+            if w as u32 >= search.words {
+                break;
+            }
+            // SAFETY: `w` is below KEY_WORDS.
+            differs |= unsafe { *ours.add(w) ^ *theirs.add(w) };
             w += 1;
         }
         if differs == 0 && visible(load(&rule.valid_from), load(&rule.valid_to), search.clock) {

@@ -7,10 +7,13 @@ use crate::{
     maps::RULES,
     output,
     packet::Packet,
+    set,
     state::{MAX_STEPS, STEP_HELD, STEP_LIMIT, State, Step, TAG_NONE},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
-use switch_abi::{Action, DropReason, MAX_ACTIONS, PORT_NO_FLOOD, op};
+use switch_abi::{
+    Action, DropReason, MAX_ACTIONS, NO_TABLE, PORT_NO_FLOOD, SET_SLOT_OUTPUT, SET_SLOTS, op,
+};
 
 /// What the callback gets.
 #[repr(C)]
@@ -22,11 +25,12 @@ struct Run<P> {
 /// Runs the whole trajectory.
 #[inline(always)]
 pub fn execute<P: Packet>(packet: P, state: &mut State) {
+    state.set = 0;
     let mut run = Run { packet, state };
     // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
     unsafe {
         bpf_loop(
-            MAX_STEPS * MAX_ACTIONS as u32,
+            MAX_STEPS * (MAX_ACTIONS as u32 + SET_SLOTS),
             one::<P> as *mut c_void,
             (&raw mut run).cast(),
             0,
@@ -55,26 +59,45 @@ unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
     if at == 0 {
         counters::rule(step.rule, packet.length());
     }
-    let count = rule.action_count as u32;
-    if at + 1 >= count {
-        state.step = index + 1;
-        state.action = 0;
-    } else {
-        state.action = at + 1;
-    }
-    if at >= count {
-        return 0;
-    }
-    // SAFETY: the mask keeps the index within the array.
-    let action = unsafe { &*rule.actions.as_ptr().add(at as usize & (MAX_ACTIONS - 1)) };
     let held = step.flags & STEP_HELD != 0;
+    let count = rule.apply_count as u32;
+    state.action = at + 1;
+    let (action, last) = if at < count {
+        let last = at + 1 == count;
+        if last {
+            set::write(state, step.rule, rule);
+            if rule.goto_table != NO_TABLE || !set::outputs(state) || held {
+                next_step(state, index);
+            }
+        }
+        // SAFETY: the mask keeps the index within the array.
+        let action = unsafe { &*rule.actions.as_ptr().add(at as usize & (MAX_ACTIONS - 1)) };
+        (action, last && state.action == 0)
+    } else {
+        if at == 0 {
+            set::write(state, step.rule, rule);
+        }
+        if rule.goto_table != NO_TABLE || !set::outputs(state) || held {
+            next_step(state, index);
+            return 0;
+        }
+        let slot = set::take(state);
+        if state.set == 0 {
+            next_step(state, index);
+        }
+        let Some(action) = set::action(state, slot) else {
+            return 1;
+        };
+        (action, slot == SET_SLOT_OUTPUT)
+    };
     match action.op {
         op::OUTPUT | op::IN_PORT | op::ALL | op::FLOOD if held => 0,
         op::OUTPUT => {
-            if at + 1 == count && step.flags & STEP_LIMIT != 0 {
+            if last && step.flags & STEP_LIMIT != 0 {
                 // Counted when the packet's way is at its end, which is here.
-            } else if at + 1 == count && step.link != 0 {
+            } else if last && step.link != 0 {
                 output::cross_link(packet, state, action.b, step.link);
+                state.set = 0;
             } else if action.b == state.port {
                 counters::dropped(state.port, DropReason::OutputToInPort);
                 state.done += 1;
@@ -109,6 +132,13 @@ unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
     }
 }
 
+/// The present step is done. The set goes on to the next table, but not to the next switch.
+#[inline(always)]
+fn next_step(state: &mut State, index: u32) {
+    state.step = index + 1;
+    state.action = 0;
+}
+
 #[inline(always)]
 fn change<P: Packet>(packet: P, state: &mut State, action: &Action) -> u64 {
     // What is pending must go out as the packet is now.
@@ -121,6 +151,8 @@ fn change<P: Packet>(packet: P, state: &mut State, action: &Action) -> u64 {
     let resize = action.op == op::PUSH_VLAN || action.op == op::POP_VLAN && state.tag != TAG_NONE;
     let reason = if resize {
         DropReason::ResizeFailed
+    } else if state.expired != 0 {
+        DropReason::InvalidTtl
     } else {
         DropReason::BadSetField
     };

@@ -17,6 +17,8 @@ mod output;
 mod packet;
 mod parse;
 mod pipeline;
+mod rewrite;
+mod set;
 mod state;
 mod tc;
 mod tunnel;

@@ -5,13 +5,19 @@ use crate::{
     packet::Packet,
     state::{State, TAG_INLINE, TAG_METADATA, TAG_NONE},
 };
-use switch_abi::{FRAG_ANY, FRAG_LATER, FlowKey, VLAN_PRESENT};
+use switch_abi::{
+    EXTHDR_AUTH, EXTHDR_DEST, EXTHDR_ESP, EXTHDR_FRAG, EXTHDR_HOP, EXTHDR_NONEXT, EXTHDR_ROUTER,
+    EXTHDR_UNREP, EXTHDR_UNSEQ, FRAG_ANY, FRAG_LATER, FlowKey, KEY_WORDS, VLAN_PRESENT,
+};
 
 pub const ETH_IPV4: u16 = 0x0800;
 pub const ETH_ARP: u16 = 0x0806;
 pub const ETH_VLAN: u16 = 0x8100;
 pub const ETH_QINQ: u16 = 0x88a8;
 pub const ETH_IPV6: u16 = 0x86dd;
+pub const ETH_MPLS: u16 = 0x8847;
+pub const ETH_MPLS_MULTICAST: u16 = 0x8848;
+pub const ETH_PBB: u16 = 0x88e7;
 /// What the key has for 802.3 frames.
 const ETH_802_3: u16 = 0x05ff;
 /// Values below are lengths (IEEE 802.3, 3.2.6).
@@ -25,8 +31,18 @@ pub const PROTO_SCTP: u8 = 132;
 const IPV6_HOP_BY_HOP: u8 = 0;
 const IPV6_ROUTING: u8 = 43;
 const IPV6_FRAGMENT: u8 = 44;
-const IPV6_AUTHENTICATION: u8 = 51;
 const IPV6_DESTINATION: u8 = 60;
+const IPV6_ESP: u8 = 50;
+const IPV6_AUTH: u8 = 51;
+const IPV6_NONE: u8 = 59;
+/// ICMPv6 types that carry a target address (RFC 4861, 4.3 and 4.4).
+pub const ND_SOLICITATION: u8 = 135;
+pub const ND_ADVERTISEMENT: u8 = 136;
+/// Their options: source and target link-layer address.
+const ND_OPTION_SOURCE: u8 = 1;
+const ND_OPTION_TARGET: u8 = 2;
+/// Options that are looked at, at most.
+const MAX_ND_OPTIONS: u32 = 3;
 /// IPv6 extension headers that are skipped at most.
 const MAX_EXTENSIONS: u32 = 6;
 
@@ -44,15 +60,21 @@ pub const MALFORMED: u32 = 1;
 /// [`parse`]: the frame is too short, and can not be padded.
 pub const TOO_SHORT: u32 = 2;
 
-/// Fills `state.key` and the offsets from the frame at `state.base`. [`PARSED`] ...
+/// Fills `state.key` and the offsets from the frame at `state.base`. What is not of the frame (metadata, tunnel id) stays. [`PARSED`] ...
 #[inline(never)]
 pub fn parse<P: Packet>(packet: P, state: &mut State, in_port: u32) -> u32 {
     let base = state.base & 0xff;
     let Some(ethernet) = packet.read::<14>(base) else {
         return MALFORMED;
     };
-    state.key = FlowKey::from_words([0; 8]);
+    let (metadata, tunnel_id) = (state.key.metadata, state.key.tunnel_id);
+    state.key = FlowKey::from_words([0; KEY_WORDS]);
     state.key.in_port = in_port;
+    state.key.in_phy_port = in_port;
+    state.key.metadata = metadata;
+    state.key.tunnel_id = tunnel_id;
+    state.nd_option = 0;
+    state.ttl = 0;
     state.l4 = 0;
     state.l3_type = 0;
     state.frag = 0;
@@ -106,6 +128,8 @@ pub fn parse<P: Packet>(packet: P, state: &mut State, in_port: u32) -> u32 {
         ETH_IPV4 => ipv4(packet, state, l3),
         ETH_IPV6 => ipv6(packet, state, l3),
         ETH_ARP => arp(packet, state, l3),
+        ETH_MPLS | ETH_MPLS_MULTICAST => mpls(packet, state, l3),
+        ETH_PBB => pbb(packet, state, l3),
         _ => {}
     }
     PARSED
@@ -137,6 +161,7 @@ fn ipv4<P: Packet>(packet: P, state: &mut State, l3: u32) {
         return;
     }
     state.l3_type = ETH_IPV4 as u32;
+    state.ttl = h[8] as u32;
     state.proto = h[9] as u32;
     state.key.ip_proto = h[9];
     state.key.ip_tos = h[1];
@@ -170,6 +195,8 @@ fn ipv6<P: Packet>(packet: P, state: &mut State, l3: u32) {
         return;
     }
     state.l3_type = ETH_IPV6 as u32;
+    state.ttl = h[7] as u32;
+    state.key.ipv6_flabel = [0, h[1] & 15, h[2], h[3]];
     state.key.ip_tos = h[0] << 4 | h[1] >> 4;
     let mut source = [0; 16];
     source.copy_from_slice(&h[8..24]);
@@ -180,16 +207,18 @@ fn ipv6<P: Packet>(packet: P, state: &mut State, l3: u32) {
     let mut next = h[6];
     let mut skipped = 0u32;
     let mut whole = true;
+    state.extensions = 0;
     let mut i = 0;
     while i < MAX_EXTENSIONS {
         if next != IPV6_HOP_BY_HOP
             && next != IPV6_ROUTING
             && next != IPV6_DESTINATION
             && next != IPV6_FRAGMENT
-            && next != IPV6_AUTHENTICATION
+            && next != IPV6_AUTH
         {
             break;
         }
+        extension(state, next);
         let at = opaque32(l3 + 40 + skipped);
         if skipped + 8 > payload || at > 1800 {
             whole = false;
@@ -198,6 +227,12 @@ fn ipv6<P: Packet>(packet: P, state: &mut State, l3: u32) {
         let Some(e) = packet.read::<4>(at) else {
             whole = false;
             break;
+        };
+        let length = if next == IPV6_AUTH {
+            // In words of four bytes, less two (RFC 4302, 2.2).
+            (e[1] as u32 + 2) * 4
+        } else {
+            (e[1] as u32 + 1) * 8
         };
         if next == IPV6_FRAGMENT {
             let offset = u16::from_be_bytes([e[2], e[3]]);
@@ -213,30 +248,144 @@ fn ipv6<P: Packet>(packet: P, state: &mut State, l3: u32) {
                 break;
             }
         } else {
-            // RFC 4302, 2.2: in units of 4 bytes, less 2.
-            skipped += if next == IPV6_AUTHENTICATION {
-                (e[1] as u32 + 2) * 4
-            } else {
-                (e[1] as u32 + 1) * 8
-            };
             next = e[0];
+            skipped += forget(&mut state.scratch, length);
         }
         skipped &= 0xfff;
         i += 1;
     }
+    if state.key.frag & FRAG_LATER == 0 {
+        if next == IPV6_ESP {
+            extension(state, next);
+        } else if next == IPV6_NONE {
+            state.extensions |= EXTHDR_NONEXT as u32;
+        }
+    }
+    state.key.ipv6_exthdr = (state.extensions as u16).to_be_bytes();
     state.key.ip_proto = next;
     state.proto = next as u32;
     state.frag = state.key.frag as u32;
     if whole && state.key.frag & FRAG_LATER == 0 && skipped <= payload {
-        l4(
-            packet,
-            state,
-            l3 + 40 + skipped,
-            payload - skipped,
-            next,
-            PROTO_ICMPV6,
-        );
+        let at = l3 + 40 + skipped;
+        l4(packet, state, at, payload - skipped, next, PROTO_ICMPV6);
+        let kind = state.key.l4_src[1];
+        if next == PROTO_ICMPV6
+            && state.l4 != 0
+            && (kind == ND_SOLICITATION || kind == ND_ADVERTISEMENT)
+        {
+            neighbour(packet, state, at, payload - skipped, kind);
+        }
     }
+}
+
+/// Takes a value through memory, so that the verifier knows nothing of it, and does not follow each way that it came about.
+#[inline(always)]
+fn forget(scratch: &mut u32, value: u32) -> u32 {
+    // SAFETY: a reference; volatile, so that it is really written and read.
+    unsafe {
+        core::ptr::write_volatile(scratch, value);
+        core::ptr::read_volatile(scratch)
+    }
+}
+
+/// Takes an extension header into `state.extensions`: flags, and whether the headers come as RFC 8200 (4.1) has them. What it knows of
+/// earlier ones it reads from memory, where the verifier does not follow each combination of them.
+#[inline(always)]
+fn extension(state: &mut State, header: u8) {
+    // SAFETY: a reference; volatile, so that it is really read.
+    let seen = unsafe { core::ptr::read_volatile(&state.extensions) };
+    let (flags, last) = (seen & 0xffff, seen >> 16 & 0xff);
+    // Destination options may come twice: in front of a routing header, and last.
+    let (flag, rank) = match header {
+        IPV6_HOP_BY_HOP => (EXTHDR_HOP, 1),
+        IPV6_ROUTING => (EXTHDR_ROUTER, 3),
+        IPV6_FRAGMENT => (EXTHDR_FRAG, 4),
+        IPV6_AUTH => (EXTHDR_AUTH, 5),
+        IPV6_ESP => (EXTHDR_ESP, 6),
+        _ => (EXTHDR_DEST, if last < 2 { 2 } else { 7 }),
+    };
+    let again = flags & flag as u32 != 0 && (rank != 7 || seen & SECOND_DESTINATION != 0);
+    let second = rank == 7 && flags & flag as u32 != 0;
+    let seen = flags
+        | flag as u32
+        | if again { EXTHDR_UNREP as u32 } else { 0 }
+        | if rank < last { EXTHDR_UNSEQ as u32 } else { 0 }
+        | rank << 16
+        | seen & SECOND_DESTINATION
+        | if second { SECOND_DESTINATION } else { 0 };
+    // SAFETY: as above.
+    unsafe { core::ptr::write_volatile(&mut state.extensions, seen) };
+}
+
+/// In `state.extensions`: there were two headers of destination options.
+const SECOND_DESTINATION: u32 = 1 << 24;
+
+/// Target address and link-layer address option of a neighbour solicitation or advertisement of `length` bytes.
+#[inline(always)]
+fn neighbour<P: Packet>(packet: P, state: &mut State, l4: u32, length: u32, kind: u8) {
+    if length < 24 || l4 > 1800 {
+        return;
+    }
+    let Some(target) = packet.read::<16>(opaque32(l4 + 8)) else {
+        return;
+    };
+    state.key.nd_target = target;
+    let wanted = if kind == ND_SOLICITATION {
+        ND_OPTION_SOURCE
+    } else {
+        ND_OPTION_TARGET
+    };
+    let mut at = 24;
+    let mut i = 0;
+    while i < MAX_ND_OPTIONS {
+        if at + 8 > length {
+            return;
+        }
+        let offset = opaque32(l4 + at);
+        if offset > 1900 {
+            return;
+        }
+        let Some([option, words, a0, a1, a2, a3, a4, a5]) = packet.read::<8>(offset) else {
+            return;
+        };
+        if words == 0 {
+            return;
+        }
+        if option == wanted {
+            let address = [a0, a1, a2, a3, a4, a5];
+            if kind == ND_SOLICITATION {
+                state.key.l2_sender = address;
+            } else {
+                state.key.l2_target = address;
+            }
+            state.nd_option = offset + 2;
+            return;
+        }
+        at = forget(&mut state.scratch, at + words as u32 * 8) & 0xfff;
+        i += 1;
+    }
+}
+
+/// The outermost label stack entry. What is behind it is not looked at, since nothing says what it is (OpenFlow 1.3.5, 7.2.3.8).
+#[inline(always)]
+fn mpls<P: Packet>(packet: P, state: &mut State, l3: u32) {
+    let Some([a, b, c, ttl]) = packet.read::<4>(l3) else {
+        return;
+    };
+    state.l3_type = ETH_MPLS as u32;
+    state.ttl = ttl as u32;
+    state.key.mpls = [a, b, c, 0];
+}
+
+/// The I-TAG; the frame in it is not looked at.
+#[inline(always)]
+fn pbb<P: Packet>(packet: P, state: &mut State, l3: u32) {
+    // With the encapsulated frame's Ethernet header.
+    let Some(h) = packet.read::<18>(l3) else {
+        return;
+    };
+    state.l3_type = ETH_PBB as u32;
+    state.key.pbb_isid = [0, h[1], h[2], h[3]];
 }
 
 #[inline(always)]
@@ -248,7 +397,10 @@ fn arp<P: Packet>(packet: P, state: &mut State, l3: u32) {
     if [h[0], h[1], h[2], h[3], h[4], h[5]] != [0, 1, 8, 0, 6, 4] {
         return;
     }
+    state.l3_type = ETH_ARP as u32;
     state.key.arp_op = [h[6], h[7]];
+    state.key.l2_sender = [h[8], h[9], h[10], h[11], h[12], h[13]];
+    state.key.l2_target = [h[18], h[19], h[20], h[21], h[22], h[23]];
     state.key.ip_src[..4].copy_from_slice(&[h[14], h[15], h[16], h[17]]);
     state.key.ip_dst[..4].copy_from_slice(&[h[24], h[25], h[26], h[27]]);
 }

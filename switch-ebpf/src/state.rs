@@ -34,6 +34,16 @@ pub struct Step {
     pub pad: u32,
 }
 
+/// Where the action is that is in a slot of the action set.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SetAction {
+    /// Rule slot.
+    pub rule: u32,
+    /// Index among the rule's actions.
+    pub index: u32,
+}
+
 /// An output that was decided and not made yet: the last one of a packet needs no clone.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -91,6 +101,14 @@ pub struct State {
     pub l3_type: u32,
     /// IP protocol.
     pub proto: u32,
+    /// TTL or hop limit of the outermost IP or MPLS header, as the actions have left it on the key's way; 0: none, or run out.
+    pub ttl: u32,
+    /// Offset of the address in the link-layer address option that the key has; 0: none.
+    pub nd_option: u32,
+    /// IPv6 extension headers so far: [`crate::parse`].
+    pub extensions: u32,
+    /// For [`crate::parse`].
+    pub scratch: u32,
     /// [`FlowKey::frag`] of the packet.
     pub frag: u32,
     /// [`TAG_NONE`] ...
@@ -107,7 +125,8 @@ pub struct State {
     pub flood_next: u32,
     /// Ports with one of these flags are left out of the flood.
     pub flood_skip: u32,
-    pub pad: u32,
+    /// 1: an action found a TTL that runs out.
+    pub expired: u32,
     /// The output not made yet.
     pub pending: Pending,
     /// The tunnel frame that the packet came in.
@@ -118,6 +137,12 @@ pub struct State {
     pub steps: u32,
     /// 1: outer headers could not be taken off again, so that the packet is no longer the tenant's.
     pub spoilt: u32,
+    /// [`switch_abi::SET_SLOTS`] bits: which slots of the action set are in use. Built anew in each of the two phases.
+    pub set: u64,
+    /// The set's actions by slot: rule slot, and index among its actions.
+    pub set_actions: [SetAction; switch_abi::SET_SLOTS as usize],
+    /// The key as the mask being searched has it ([`switch_abi::CompactMask::compact`]).
+    pub masked: [u64; switch_abi::KEY_WORDS],
     /// The packet's trajectory.
     pub trace: [Step; MAX_STEPS as usize],
 }
@@ -155,6 +180,10 @@ impl State {
         state.l3 = 0;
         state.l4 = 0;
         state.tag = TAG_NONE;
+        state.set = 0;
+        state.expired = 0;
+        state.key.metadata = 0;
+        state.key.tunnel_id = 0;
         Some(state)
     }
 }

@@ -26,6 +26,8 @@ const GENEVE_VER_LEN: u8 = 5;
 const OPTION_LEN: u8 = 4;
 /// Source ports of tunnel frames: the dynamic range (RFC 6335), for the underlay's load balancing.
 const SOURCE_PORT_BASE: u32 = 0xc000;
+/// Words of the key that a flow is told by: up to the L4 ports.
+const SOURCE_PORT_WORDS: u32 = 8;
 /// Tags older than this against the local clock are not from this round of serial numbers.
 const TAG_WINDOW: u32 = 1 << 30;
 /// First byte of the addresses that this host's own frames have on the recirculation device; from anywhere else they are forged.
@@ -58,7 +60,7 @@ pub fn build<P: Packet>(packet: P, state: &mut State) -> Option<u32> {
     let inner = packet.length();
     if state.source_port == 0 {
         let words: &[u64; KEY_WORDS] = state.key.words();
-        state.source_port = SOURCE_PORT_BASE | hash_key(1, words) & 0x3fff;
+        state.source_port = SOURCE_PORT_BASE | hash_key(1, words, SOURCE_PORT_WORDS) & 0x3fff;
     }
     let udp = (8 + TUNNEL_OPTION_LEN as u32 + inner).min(0xffff);
     let ipv4 = header.len == OUTER_IPV4_LEN as u32;

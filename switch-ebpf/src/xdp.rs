@@ -22,7 +22,13 @@ impl Xdp {
     #[inline(always)]
     fn linear(self, offset: u32, length: usize) -> Option<usize> {
         // SAFETY: the context is valid for the program's run.
-        let (data, end) = unsafe { ((*self.0).data as usize, (*self.0).data_end as usize) };
+        // Volatile: kept from an earlier read, it might be spilled as the 32 bits that it seems to be, and be no pointer any more.
+        let (data, end) = unsafe {
+            (
+                core::ptr::read_volatile(&raw const (*self.0).data) as usize,
+                core::ptr::read_volatile(&raw const (*self.0).data_end) as usize,
+            )
+        };
         let at = opaque(data + (offset & 0x7ff) as usize);
         (at + length <= end).then_some(at)
     }

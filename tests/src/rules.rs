@@ -201,7 +201,7 @@ impl RuleSpec {
         FlowMod {
             command: command.into(),
             rule: Some(self.0),
-            cookie_mask: 0,
+            ..FlowMod::default()
         }
     }
 }

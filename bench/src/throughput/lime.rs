@@ -110,6 +110,7 @@ fn switch_on(datapath: &mut Datapath, stations: [&Station; 2]) -> Result<()> {
             goto_table: None,
             idle_timeout: 0,
             hard_timeout: 0,
+            ..Rule::default()
         })
     };
     let rules = [

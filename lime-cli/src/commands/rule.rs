@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use lime_core::SwitchName;
-use lime_core::flow::ofctl::{parse_filter, parse_mod};
+use lime_core::flow::ofctl::{parse_filter, parse_mod, parse_modify};
 use lime_core::flow::{FlowMod, Rule, RuleFilter};
 use lime_proto::v1;
 
@@ -24,6 +24,23 @@ pub enum Command {
     Add {
         #[arg(value_name = "NET/SWITCH")]
         switch: SwitchName,
+        #[command(flatten)]
+        flows: AddFlows,
+    },
+    /// Change what rules do, all at once
+    ///
+    /// The rules within each flow's match get its actions (write_actions, write_metadata and goto_table too); their cookies, timeouts
+    /// and flags stay. Nothing is added where there is no such rule.
+    #[command(
+        after_help = MOD_HELP,
+        override_usage = "lime rule mod [OPTIONS] <NET/SWITCH> <FLOW>...\n       lime rule mod [OPTIONS] <NET/SWITCH> --file <FILE>"
+    )]
+    Mod {
+        #[arg(value_name = "NET/SWITCH")]
+        switch: SwitchName,
+        /// Only the rule of exactly this priority and match, not those within it
+        #[arg(long)]
+        strict: bool,
         #[command(flatten)]
         flows: AddFlows,
     },
@@ -59,7 +76,14 @@ Examples:
   lime rule add acme/edge 'table=0,tcp,tp_dst=80,actions=set_field:10.0.0.9->ip_dst,goto_table:1'
   lime rule dump acme/edge --no-stats | lime rule add acme/core --file -
 
-In a file, a line may also be \"delete FILTER\" or \"delete_strict FILTER\", as in ovs-ofctl(8).";
+A flow may also say check_overlap or reset_counts. In a file, a line may also be \"modify FLOW\",
+\"modify_strict FLOW\", \"delete FILTER\" or \"delete_strict FILTER\", as in ovs-ofctl(8).";
+
+const MOD_HELP: &str = "\
+Examples:
+  lime rule mod acme/edge 'ip,nw_dst=10.0.0.0/24,actions=output:3'
+  lime rule mod acme/edge --strict 'priority=100,tcp,tp_dst=80,actions=drop'
+  lime rule mod acme/edge 'cookie=0x10/0xf0,reset_counts,actions=controller'";
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
@@ -91,6 +115,15 @@ pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
         Command::Add { switch, flows } => {
             let mods = collect(&flows.flows, flows.file.as_deref(), parse_mod)?;
             update(ctx, &switch, "change the rules", mods).await
+        }
+        Command::Mod {
+            switch,
+            strict,
+            flows,
+        } => {
+            let modify = |text: &str| Ok(FlowMod::Modify(parse_modify(text, strict)?));
+            let mods = collect(&flows.flows, flows.file.as_deref(), modify)?;
+            update(ctx, &switch, "change rules", mods).await
         }
         Command::Del {
             switch,

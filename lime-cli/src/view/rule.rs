@@ -1,7 +1,7 @@
 //! Rules and groups.
 
-use lime_core::flow::ofctl::{format_actions, format_match, format_rule};
-use lime_core::flow::{Group, GroupType, Rule};
+use lime_core::flow::ofctl::{format_actions, format_instructions, format_match, format_rule};
+use lime_core::flow::{Group, GroupType, Rule, RuleFlags};
 use lime_proto::v1;
 use serde::Serialize;
 
@@ -18,6 +18,9 @@ pub struct RuleStats {
     pub actions: String,
     pub idle_timeout: u16,
     pub hard_timeout: u16,
+    /// As in a flow.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<&'static str>,
     /// The whole rule, as `lime rule add` takes it.
     pub flow: String,
     /// Missing where counters were not asked for.
@@ -40,9 +43,10 @@ impl RuleStats {
             priority: rule.priority,
             cookie: rule.cookie,
             matching: format_match(&rule.matching),
-            actions: format_actions(&rule.actions, rule.goto_table),
+            actions: format_instructions(rule),
             idle_timeout: rule.idle_timeout,
             hard_timeout: rule.hard_timeout,
+            flags: flags(rule.flags),
             flow: format_rule(rule),
             counters: counters.then_some(RuleCounters {
                 packets: wire.packets,
@@ -72,12 +76,24 @@ impl RuleStats {
         if self.hard_timeout != 0 {
             line += &format!("hard_timeout={}, ", self.hard_timeout);
         }
+        for flag in &self.flags {
+            line += &format!("{flag} ");
+        }
         line += &format!("priority={}", self.priority);
         if !self.matching.is_empty() {
             line += &format!(",{}", self.matching);
         }
         line + " actions=" + &self.actions
     }
+}
+
+fn flags(flags: RuleFlags) -> Vec<&'static str> {
+    let all = [
+        (flags.send_flow_removed, "send_flow_rem"),
+        (flags.no_packet_counts, "no_packet_counts"),
+        (flags.no_byte_counts, "no_byte_counts"),
+    ];
+    all.iter().filter(|f| f.0).map(|f| f.1).collect()
 }
 
 #[derive(Debug, Serialize)]
@@ -98,7 +114,7 @@ impl GroupView {
             buckets: group
                 .buckets
                 .iter()
-                .map(|actions| format_actions(actions, None))
+                .map(|actions| format_actions(actions))
                 .collect(),
         })
     }
@@ -122,7 +138,7 @@ mod tests {
     #[test]
     fn a_rule_looks_as_in_dump_flows_and_reads_back() {
         let rule =
-            parse_rule("table=1,cookie=0x5,priority=7,idle_timeout=9,ip,nw_dst=10.0.0.2,actions=2")
+            parse_rule("table=1,cookie=0x5,priority=7,idle_timeout=9,send_flow_rem,ip,nw_dst=10.0.0.2,actions=2")
                 .unwrap();
         let wire = v1::RuleStats {
             packets: 3,
@@ -134,7 +150,7 @@ mod tests {
         assert_eq!(
             line,
             " cookie=0x5, duration=12.034s, table=1, n_packets=3, n_bytes=180, idle_timeout=9, \
-             priority=7,ip,nw_dst=10.0.0.2 actions=output:2"
+             send_flow_rem priority=7,ip,nw_dst=10.0.0.2 actions=output:2"
         );
         assert_eq!(parse_rule(&line).unwrap(), rule);
         let plain = RuleStats::new(&rule, &wire, false).line();

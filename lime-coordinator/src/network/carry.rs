@@ -124,7 +124,11 @@ impl State {
                         rule: added.rule.as_ref().clone(),
                     };
                     changes.push(Change::rule(id, added.id, &record));
-                    self.since.insert(added.id, Instant::now());
+                    let since = added
+                        .continues
+                        .and_then(|old| self.since.get(&old).copied());
+                    self.since
+                        .insert(added.id, since.unwrap_or_else(Instant::now));
                 }
                 changes.extend(remove.iter().map(|r| Change::no_rule(id, r.id)));
             }

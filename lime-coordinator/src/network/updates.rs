@@ -61,19 +61,25 @@ impl State {
             )));
         }
         for (i, m) in mods.iter().enumerate() {
-            let FlowMod::Add(rule) = m else { continue };
+            let Some(rule) = m.rule() else { continue };
             let wrong = |e: &dyn std::fmt::Display| {
                 Status::invalid_argument(format!("mods[{i}].rule: {e}"))
             };
             rule.check().map_err(|e| wrong(&e))?;
-            if rule.idle_timeout != 0 || rule.hard_timeout != 0 {
+            let modifies = matches!(m, FlowMod::Modify(_));
+            if !modifies && (rule.idle_timeout != 0 || rule.hard_timeout != 0) {
                 return Err(wrong(
                     &"idle_timeout and hard_timeout are not supported yet: leave them 0 and delete the rule instead",
                 ));
             }
+            if !modifies && rule.flags.send_flow_removed {
+                return Err(wrong(
+                    &"send_flow_rem is not supported yet: the end of rules is not told; leave it out",
+                ));
+            }
             let expanded = expand(rule, &groups).map_err(|e| match e {
                 GroupUse::Missing(_) => wrong(&e),
-                GroupUse::Unsupported(..) | GroupUse::ChangesPacket(_) => {
+                GroupUse::Unsupported(..) | GroupUse::InSet(_) | GroupUse::ChangesPacket(_) => {
                     Status::unimplemented(format!("mods[{i}].rule: {e}"))
                 }
             })?;
@@ -85,7 +91,15 @@ impl State {
         let kind = self
             .rules
             .apply(id, mods, || ids.rule(), MAX_RULES)
-            .map_err(|e| Status::resource_exhausted(format!("switch {network}/{switch}: {e}")))?;
+            .map_err(|e| {
+                let message = format!("switch {network}/{switch}: {e}");
+                match e {
+                    lime_core::flow::UpdateError::Full(_) => Status::resource_exhausted(message),
+                    lime_core::flow::UpdateError::Overlap { .. } => {
+                        Status::failed_precondition(message)
+                    }
+                }
+            })?;
         let EntryKind::Update { add, remove, .. } = &kind else {
             return Err(Status::internal("an update that is none"));
         };
@@ -137,6 +151,9 @@ impl State {
     pub fn group_in_use(&self, switch: lime_core::SwitchId, group: u32) -> bool {
         let table = self.rules.table(switch);
         let uses = |a: &Action| matches!(a, Action::Group(id) if *id == group);
-        table.is_some_and(|t| t.iter().any(|(_, r)| r.actions.iter().any(uses)))
+        table.is_some_and(|t| {
+            let mut rules = t.iter();
+            rules.any(|(_, r)| r.actions.iter().chain(&r.write_actions).any(uses))
+        })
     }
 }

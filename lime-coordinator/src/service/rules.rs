@@ -299,6 +299,7 @@ pub(super) fn with_groups(
         goto_table: None,
         idle_timeout: 0,
         hard_timeout: 0,
+        ..lime_core::flow::Rule::default()
     };
     let expanded =
         expand(&rule, groups).map_err(|e| Status::invalid_argument(format!("packet_out: {e}")))?;

@@ -230,7 +230,7 @@ pub fn add(priority: u32, port: u32) -> v1::FlowMod {
             }],
             ..Default::default()
         }),
-        cookie_mask: 0,
+        ..Default::default()
     }
 }
 

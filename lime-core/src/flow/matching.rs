@@ -126,15 +126,29 @@ impl Match {
         })
     }
 
+    /// Whether some packet could match both (OpenFlow 1.3.5, 6.4, OFPFF_CHECK_OVERLAP).
+    pub fn overlaps(&self, other: &Match) -> bool {
+        self.fields.iter().all(|a| {
+            other
+                .get(a.field)
+                .is_none_or(|b| (a.value ^ b.value) & a.mask & b.mask == 0)
+        })
+    }
+
     fn check_prerequisites(&self) -> Result<(), MatchError> {
         let eth_type = self.exact(Field::EthType);
         let proto = self.exact(Field::IpProto);
         let ip = matches!(eth_type, Some(0x0800 | 0x86dd));
         for f in &self.fields {
             let (ok, needs) = match f.field {
-                Field::InPort | Field::EthDst | Field::EthSrc | Field::EthType | Field::VlanVid => {
-                    (true, "")
-                }
+                Field::InPort
+                | Field::Metadata
+                | Field::TunnelId
+                | Field::EthDst
+                | Field::EthSrc
+                | Field::EthType
+                | Field::VlanVid => (true, ""),
+                Field::InPhyPort => (self.get(Field::InPort).is_some(), "in_port"),
                 Field::VlanPcp => (
                     self.get(Field::VlanVid)
                         .is_some_and(|v| v.value & 0x1000 != 0),
@@ -146,7 +160,7 @@ impl Match {
                 Field::Ipv4Src | Field::Ipv4Dst => {
                     (eth_type == Some(0x0800), "eth_type 0x0800 (ip)")
                 }
-                Field::Ipv6Src | Field::Ipv6Dst => {
+                Field::Ipv6Src | Field::Ipv6Dst | Field::Ipv6Flabel | Field::Ipv6Exthdr => {
                     (eth_type == Some(0x86dd), "eth_type 0x86dd (ipv6)")
                 }
                 Field::TcpSrc | Field::TcpDst => {
@@ -154,6 +168,9 @@ impl Match {
                 }
                 Field::UdpSrc | Field::UdpDst => {
                     (ip && proto == Some(17), "ip_proto 17 (udp or udp6)")
+                }
+                Field::SctpSrc | Field::SctpDst => {
+                    (ip && proto == Some(132), "ip_proto 132 (sctp or sctp6)")
                 }
                 Field::Icmpv4Type | Field::Icmpv4Code => (
                     eth_type == Some(0x0800) && proto == Some(1),
@@ -163,9 +180,26 @@ impl Match {
                     eth_type == Some(0x86dd) && proto == Some(58),
                     "eth_type 0x86dd and ip_proto 58 (icmp6)",
                 ),
-                Field::ArpOp | Field::ArpSpa | Field::ArpTpa => {
+                Field::ArpOp | Field::ArpSpa | Field::ArpTpa | Field::ArpSha | Field::ArpTha => {
                     (eth_type == Some(0x0806), "eth_type 0x0806 (arp)")
                 }
+                Field::Ipv6NdTarget => (
+                    matches!(self.exact(Field::Icmpv6Type), Some(135 | 136)),
+                    "icmpv6_type 135 or 136 (icmp6)",
+                ),
+                Field::Ipv6NdSll => (
+                    self.exact(Field::Icmpv6Type) == Some(135),
+                    "icmpv6_type 135 (icmp6)",
+                ),
+                Field::Ipv6NdTll => (
+                    self.exact(Field::Icmpv6Type) == Some(136),
+                    "icmpv6_type 136 (icmp6)",
+                ),
+                Field::MplsLabel | Field::MplsTc | Field::MplsBos => (
+                    matches!(eth_type, Some(0x8847 | 0x8848)),
+                    "eth_type 0x8847 (mpls) or 0x8848 (mplsm)",
+                ),
+                Field::PbbIsid => (eth_type == Some(0x88e7), "eth_type 0x88e7"),
             };
             if !ok {
                 return Err(MatchError::MissingPrerequisite {

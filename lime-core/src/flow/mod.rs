@@ -3,6 +3,7 @@
 mod action;
 mod field;
 mod group;
+mod headers;
 mod matching;
 mod modify;
 pub mod ofctl;

@@ -3,17 +3,18 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Action, Field, Match};
+use super::headers::{Headers, is_of_a_tag};
+use super::{Action, Field, Match, SetKind, sort_set};
 use crate::PortNo;
 
 /// Tables of a switch.
 pub const TABLES: u8 = 32;
 
-/// Most actions of a rule, counted by [`Action::cost`].
+/// Most actions of a rule, applied and written together, counted by [`Action::cost`].
 pub const MAX_ACTIONS: usize = 16;
 
 /// A flow entry: OpenFlow 1.3.5, 5.2.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rule {
     /// Table, below [`TABLES`].
     pub table: u8,
@@ -25,12 +26,45 @@ pub struct Rule {
     pub matching: Match,
     /// What to do with them (apply-actions).
     pub actions: Vec<Action>,
+    /// Then the packet's action set is emptied.
+    #[serde(default)]
+    pub clear_actions: bool,
+    /// Then these go into the action set, each in place of one of its kind; it is run when a rule without `goto_table` has matched.
+    /// At most one of each [`SetKind`], in that order.
+    #[serde(default)]
+    pub write_actions: Vec<Action>,
+    /// Then the packet's metadata is written.
+    #[serde(default)]
+    pub write_metadata: Option<MetadataWrite>,
     /// Then go on at this table, a later one.
     pub goto_table: Option<u8>,
     /// Seconds without a match until the rule goes; 0: never.
     pub idle_timeout: u16,
     /// Seconds until the rule goes; 0: never.
     pub hard_timeout: u16,
+    /// How it is counted, and whether its end is told.
+    #[serde(default)]
+    pub flags: RuleFlags,
+}
+
+/// New metadata of a packet: its bits under `mask` become those of `value` (OpenFlow 1.3.5, 7.2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MetadataWrite {
+    /// No bits outside the mask.
+    pub value: u64,
+    /// Which bits are written; never 0.
+    pub mask: u64,
+}
+
+/// What of a flow-mod's flags stays with the rule (OpenFlow 1.3.5, 7.3.4.1, enum ofp_flow_mod_flags).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RuleFlags {
+    /// The controller is told when the rule is deleted or times out.
+    pub send_flow_removed: bool,
+    /// The controller does not need the number of packets. It may be counted all the same.
+    pub no_packet_counts: bool,
+    /// The controller does not need the number of bytes. It may be counted all the same.
+    pub no_byte_counts: bool,
 }
 
 /// Why a rule is refused.
@@ -80,6 +114,50 @@ pub enum RuleError {
         /// What is missing, in words.
         needs: &'static str,
     },
+    /// An action on a header that the match does not pin down.
+    #[error("{action:?}: the match must say {needs}, since other packets have no such header")]
+    ActionWithoutPrerequisite {
+        /// The action.
+        action: Action,
+        /// What is missing, in words.
+        needs: &'static str,
+    },
+    /// Not an EtherType of MPLS.
+    #[error("push_mpls:{eth_type:#06x}: the EtherType is 0x8847 or 0x8848")]
+    BadMplsType {
+        /// The number.
+        eth_type: u16,
+    },
+    /// Not an EtherType at all.
+    #[error("pop_mpls:{eth_type:#06x}: an EtherType is 0x0600 or more")]
+    BadEthType {
+        /// The number.
+        eth_type: u16,
+    },
+    /// Not the EtherType of PBB.
+    #[error("push_pbb:{eth_type:#06x}: the EtherType is 0x88e7")]
+    BadPbbType {
+        /// The number.
+        eth_type: u16,
+    },
+    /// Two actions of one kind in an action set (OpenFlow 1.3.5, 5.10).
+    #[error(
+        "write_actions: {kind:?} is there twice, and an action set has one of each kind; list both under apply-actions"
+    )]
+    TwiceInSet {
+        /// The kind.
+        kind: SetKind,
+    },
+    /// The metadata has bits outside its mask, or the mask is empty.
+    #[error(
+        "write_metadata: value {value:#x} under mask {mask:#x}: the mask must have bits, and the value none outside of it"
+    )]
+    BadMetadata {
+        /// The value.
+        value: u64,
+        /// The mask.
+        mask: u64,
+    },
     /// Not a VLAN TPID.
     #[error("push_vlan:{tpid:#06x}: the TPID is 0x8100 or 0x88a8")]
     BadTpid {
@@ -116,34 +194,70 @@ impl Rule {
                 });
             }
         }
-        check_count(&self.actions)?;
-        let mut tagged = self
-            .matching
-            .get(Field::VlanVid)
-            .is_some_and(|v| v.value & 0x1000 != 0);
+        if let Some(MetadataWrite { value, mask }) = self.write_metadata
+            && (mask == 0 || value & !mask != 0)
+        {
+            return Err(RuleError::BadMetadata { value, mask });
+        }
+        let mut headers = Headers::of(&self.matching);
+        check_count(self.actions.iter().chain(&self.write_actions))?;
         for action in &self.actions {
-            match action {
-                Action::PushVlan(_) => tagged = true,
-                Action::PopVlan => tagged = false,
-                _ => {}
+            check_action(action)?;
+            check_headers(action, &headers)?;
+            check_not_table(action)?;
+            headers.apply(action);
+        }
+        self.check_set(headers)
+    }
+
+    /// The set is run after the actions of later tables, which may have pushed what it works on: only what no push brings is sure to
+    /// be missing.
+    fn check_set(&self, mut headers: Headers) -> Result<(), RuleError> {
+        let mut set = self.write_actions.clone();
+        sort_set(&mut set);
+        for pair in set.windows(2) {
+            if pair[0].set_kind() == pair[1].set_kind() {
+                let kind = pair[0].set_kind();
+                return Err(RuleError::TwiceInSet { kind });
             }
-            check_action(action, &self.matching, tagged)?;
-            if matches!(
-                action,
-                Action::Output {
-                    port: PortNo::TABLE,
-                    ..
-                }
-            ) {
-                return Err(RuleError::TableInRule);
+        }
+        for action in &set {
+            check_action(action)?;
+            if !is_of_a_tag(action) {
+                check_headers(action, &headers)?;
             }
+            check_not_table(action)?;
+            headers.apply(action);
         }
         Ok(())
     }
 }
 
-fn check_count(actions: &[Action]) -> Result<(), RuleError> {
-    let count = actions.iter().map(Action::cost).sum();
+fn check_not_table(action: &Action) -> Result<(), RuleError> {
+    match action {
+        Action::Output {
+            port: PortNo::TABLE,
+            ..
+        } => Err(RuleError::TableInRule),
+        _ => Ok(()),
+    }
+}
+
+fn check_headers(action: &Action, headers: &Headers) -> Result<(), RuleError> {
+    match (headers.missing(action), action) {
+        (None, _) => Ok(()),
+        (Some(needs), &Action::SetField { field, .. }) => {
+            Err(RuleError::SetWithoutPrerequisite { field, needs })
+        }
+        (Some(needs), action) => Err(RuleError::ActionWithoutPrerequisite {
+            action: action.clone(),
+            needs,
+        }),
+    }
+}
+
+fn check_count<'a>(actions: impl IntoIterator<Item = &'a Action>) -> Result<(), RuleError> {
+    let count = actions.into_iter().map(Action::cost).sum();
     if count > MAX_ACTIONS {
         return Err(RuleError::TooManyActions { count });
     }
@@ -155,18 +269,16 @@ fn check_count(actions: &[Action]) -> Result<(), RuleError> {
 pub(super) fn check_free_actions(actions: &[Action], packet_out: bool) -> Result<(), RuleError> {
     check_count(actions)?;
     for action in actions {
-        match check_action(action, &Match::any(), true) {
-            Ok(()) | Err(RuleError::SetWithoutPrerequisite { .. }) => {}
-            Err(e) => return Err(e),
-        }
-        if !packet_out && matches!(action, Action::Output { port, .. } if *port == PortNo::TABLE) {
-            return Err(RuleError::TableInRule);
+        check_action(action)?;
+        if !packet_out {
+            check_not_table(action)?;
         }
     }
     Ok(())
 }
 
-fn check_action(action: &Action, matching: &Match, tagged: bool) -> Result<(), RuleError> {
+/// Checks what does not depend on the packet.
+fn check_action(action: &Action) -> Result<(), RuleError> {
     match *action {
         Action::Output { port, .. } => {
             let reserved = [
@@ -187,31 +299,37 @@ fn check_action(action: &Action, matching: &Match, tagged: bool) -> Result<(), R
             if value & !field.full_mask() != 0 {
                 return Err(RuleError::ValueTooWide { field, value });
             }
-            let eth_type = matching.exact(Field::EthType);
-            let proto = matching.exact(Field::IpProto);
-            let ip = matches!(eth_type, Some(0x0800 | 0x86dd));
-            let (ok, needs) = match field {
-                Field::VlanVid | Field::VlanPcp => (
-                    tagged,
-                    "that there is a VLAN tag (or the actions push one first)",
-                ),
-                Field::IpDscp => (ip, "ip or ipv6"),
-                Field::Ipv4Src | Field::Ipv4Dst => (eth_type == Some(0x0800), "ip"),
-                Field::Ipv6Src | Field::Ipv6Dst => (eth_type == Some(0x86dd), "ipv6"),
-                Field::TcpSrc | Field::TcpDst => (ip && proto == Some(6), "tcp or tcp6"),
-                Field::UdpSrc | Field::UdpDst => (ip && proto == Some(17), "udp or udp6"),
-                _ => (true, ""),
-            };
-            if !ok {
-                return Err(RuleError::SetWithoutPrerequisite { field, needs });
-            }
         }
         Action::PushVlan(tpid) => {
             if tpid != 0x8100 && tpid != 0x88a8 {
                 return Err(RuleError::BadTpid { tpid });
             }
         }
-        Action::PopVlan | Action::Group(_) => {}
+        Action::PushMpls(eth_type) => {
+            if eth_type != 0x8847 && eth_type != 0x8848 {
+                return Err(RuleError::BadMplsType { eth_type });
+            }
+        }
+        Action::PopMpls(eth_type) => {
+            if eth_type < 0x0600 {
+                return Err(RuleError::BadEthType { eth_type });
+            }
+        }
+        Action::PushPbb(eth_type) => {
+            if eth_type != 0x88e7 {
+                return Err(RuleError::BadPbbType { eth_type });
+            }
+        }
+        Action::PopVlan
+        | Action::Group(_)
+        | Action::SetNwTtl(_)
+        | Action::DecNwTtl
+        | Action::CopyTtlOut
+        | Action::CopyTtlIn
+        | Action::SetMplsTtl(_)
+        | Action::DecMplsTtl
+        | Action::PopPbb
+        | Action::SetQueue(_) => {}
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{ALL_TABLES, FlowMod, Match, Rule, RuleFilter, TABLES};
+use super::{ALL_TABLES, FlowMod, Match, Modify, Rule, RuleFilter, TABLES, ofctl};
 use crate::RuleId;
 
 /// The rules of one switch.
@@ -66,6 +66,10 @@ pub struct Added {
     /// The rule of the same table, priority and match that made way for it. Its counters go on in the new one unless the controller
     /// asked otherwise (OpenFlow 1.3.5, 6.4, OFPFF_RESET_COUNTS); its duration does not.
     pub replaces: Option<RuleId>,
+    /// Its counters begin at zero all the same.
+    pub reset_counts: bool,
+    /// It is that rule with other instructions: it goes on with its duration too.
+    pub modified: bool,
 }
 
 impl Delta {
@@ -84,6 +88,25 @@ impl Delta {
             }
         }
     }
+}
+
+/// Why an update is refused; nothing has changed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum UpdateError {
+    /// There would be too many rules.
+    #[error(transparent)]
+    Full(#[from] TableFull),
+    /// OpenFlow 1.3.5, 6.4: OFPFMFC_OVERLAP.
+    #[error(
+        "mods[{index}]: the rule overlaps one of the same table and priority ({}), and check_overlap was asked for",
+        ofctl::format_rule(.rule)
+    )]
+    Overlap {
+        /// Which change, counted from 0.
+        index: usize,
+        /// The rule that is there.
+        rule: Arc<Rule>,
+    },
 }
 
 /// The update would leave more rules than allowed; nothing has changed.
@@ -138,11 +161,21 @@ impl FlowTable {
         mods: impl IntoIterator<Item = FlowMod>,
         limit: usize,
         mut next_id: impl FnMut() -> RuleId,
-    ) -> Result<Delta, TableFull> {
+    ) -> Result<Delta, UpdateError> {
         let mut delta = Delta::default();
-        for m in mods {
+        for (index, m) in mods.into_iter().enumerate() {
             match m {
-                FlowMod::Add(rule) => self.add(rule, next_id(), &mut delta),
+                FlowMod::Add(rule) => self.add(rule, next_id(), false, &mut delta),
+                FlowMod::AddWith(rule, flags) => {
+                    if flags.check_overlap
+                        && let Some(rule) = self.overlapping(&rule)
+                    {
+                        self.revert(delta);
+                        return Err(UpdateError::Overlap { index, rule });
+                    }
+                    self.add(rule, next_id(), flags.reset_counts, &mut delta);
+                }
+                FlowMod::Modify(modify) => self.modify(&modify, &mut next_id, &mut delta),
                 FlowMod::Delete(filter) => self.delete(&filter, &mut delta),
                 FlowMod::DeleteStrict(filter) => self.delete_strict(&filter, &mut delta),
             }
@@ -150,7 +183,7 @@ impl FlowTable {
         let rules = self.len();
         if rules > limit {
             self.revert(delta);
-            return Err(TableFull { rules, limit });
+            return Err(TableFull { rules, limit }.into());
         }
         Ok(delta)
     }
@@ -178,32 +211,91 @@ impl FlowTable {
         self.take(id)
     }
 
-    fn add(&mut self, rule: Rule, id: RuleId, delta: &mut Delta) {
-        let rule = Arc::new(rule);
-        let replaces = self
-            .insert(id, rule.clone())
-            .and_then(|(old, old_rule)| delta.remove(old, old_rule));
-        delta.added.insert(id, Added { rule, replaces });
+    fn add(&mut self, rule: Rule, id: RuleId, reset_counts: bool, delta: &mut Delta) {
+        self.replace(rule, id, reset_counts, false, delta);
     }
 
-    fn delete(&mut self, filter: &RuleFilter, delta: &mut Delta) {
+    fn replace(
+        &mut self,
+        rule: Rule,
+        id: RuleId,
+        reset_counts: bool,
+        modified: bool,
+        delta: &mut Delta,
+    ) {
+        let rule = Arc::new(rule);
+        let (mut resets, mut same) = (reset_counts, modified);
+        let replaces = self.insert(id, rule.clone()).and_then(|(old, old_rule)| {
+            // What an earlier change of this update began anew does not go on with what was before.
+            if let Some(earlier) = delta.added.get(&old) {
+                resets |= earlier.reset_counts;
+                same &= earlier.modified;
+            }
+            delta.remove(old, old_rule)
+        });
+        let added = Added {
+            rule,
+            replaces,
+            reset_counts: resets,
+            modified: same && replaces.is_some(),
+        };
+        delta.added.insert(id, added);
+    }
+
+    /// A rule of the same table and priority that some packet could match as well.
+    fn overlapping(&self, rule: &Rule) -> Option<Arc<Rule>> {
+        let first = (rule.table, Reverse(rule.priority), RuleId(0));
+        let last = (rule.table, Reverse(rule.priority), RuleId(u64::MAX));
+        let mut peers = self.ordered.range(first..=last).map(|(_, peer)| peer);
+        peers.find(|p| p.matching.overlaps(&rule.matching)).cloned()
+    }
+
+    fn modify(&mut self, modify: &Modify, next_id: &mut impl FnMut() -> RuleId, delta: &mut Delta) {
+        let filter = modify.filter();
+        let ids = if modify.strict {
+            self.selected_strictly(&filter)
+        } else {
+            self.selected(&filter)
+        };
+        for id in ids {
+            let Some(old) = self.by_id.get(&id) else {
+                continue;
+            };
+            let new = modify.applied_to(old);
+            if new != **old || modify.reset_counts {
+                self.replace(new, next_id(), modify.reset_counts, true, delta);
+            }
+        }
+    }
+
+    fn selected(&self, filter: &RuleFilter) -> Vec<RuleId> {
         let chosen = |rules: &mut dyn Iterator<Item = (RuleId, &Arc<Rule>)>| -> Vec<RuleId> {
             rules
                 .filter(|(_, rule)| filter.selects(rule, false))
                 .map(|(id, _)| id)
                 .collect()
         };
-        let ids = if filter.table == ALL_TABLES {
+        if filter.table == ALL_TABLES {
             chosen(&mut self.iter())
         } else {
             chosen(&mut self.table(filter.table))
-        };
-        for id in ids {
+        }
+    }
+
+    fn delete(&mut self, filter: &RuleFilter, delta: &mut Delta) {
+        for id in self.selected(filter) {
             self.drop_rule(id, delta);
         }
     }
 
     fn delete_strict(&mut self, filter: &RuleFilter, delta: &mut Delta) {
+        for id in self.selected_strictly(filter) {
+            self.drop_rule(id, delta);
+        }
+    }
+
+    fn selected_strictly(&self, filter: &RuleFilter) -> Vec<RuleId> {
+        let mut ids = Vec::new();
         let tables = match filter.table {
             ALL_TABLES => 0..TABLES,
             table => table..table.saturating_add(1),
@@ -212,12 +304,8 @@ impl FlowTable {
             let identity = Identity(Arc::new(Rule {
                 table,
                 priority: filter.priority,
-                cookie: 0,
                 matching: filter.matching.clone(),
-                actions: Vec::new(),
-                goto_table: None,
-                idle_timeout: 0,
-                hard_timeout: 0,
+                ..Rule::default()
             }));
             let Some(&id) = self.by_identity.get(&identity) else {
                 continue;
@@ -227,9 +315,10 @@ impl FlowTable {
                 .get(&id)
                 .is_some_and(|rule| filter.selects(rule, true))
             {
-                self.drop_rule(id, delta);
+                ids.push(id);
             }
         }
+        ids
     }
 
     fn drop_rule(&mut self, id: RuleId, delta: &mut Delta) {

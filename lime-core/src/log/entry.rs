@@ -16,6 +16,9 @@ pub struct Added {
     /// As the controller asked for it, groups not expanded.
     #[serde(with = "shared")]
     pub rule: Arc<Rule>,
+    /// It is this rule, with other instructions: its duration goes on.
+    #[serde(default)]
+    pub continues: Option<RuleId>,
 }
 
 /// A rule that an entry removes, with all that is needed to undo it.

@@ -18,6 +18,7 @@ pub(super) fn rule(priority: u16) -> std::sync::Arc<Rule> {
         goto_table: None,
         idle_timeout: 0,
         hard_timeout: 0,
+        ..Rule::default()
     })
 }
 
@@ -29,6 +30,7 @@ pub(super) fn adds(ids: impl IntoIterator<Item = u64>) -> EntryKind {
             .map(|id| Added {
                 id: RuleId(id),
                 rule: rule(1),
+                continues: None,
             })
             .collect(),
         remove: Vec::new(),

@@ -15,11 +15,19 @@ pub enum GroupUse {
     /// Needs support in the data path.
     #[error("group {0} is of type {1:?}: rules can use groups of types all and indirect only")]
     Unsupported(u32, GroupType),
+    /// Needs support in the data path.
+    #[error("group {0} in write_actions: that is not supported, run the group under apply-actions")]
+    InSet(u32),
     /// Each bucket works on its own copy of the packet, which a flat action list has not.
     #[error(
         "group {0} changes the packet and other actions come after: that is not supported, put the group or the changing bucket last"
     )]
     ChangesPacket(u32),
+}
+
+/// Whether actions run after the rule's own on the packet that these leave.
+fn goes_on(rule: &Rule) -> bool {
+    rule.goto_table.is_some() || !rule.write_actions.is_empty()
 }
 
 /// The rule with its groups expanded into its actions.
@@ -48,8 +56,17 @@ pub fn expand(rule: &Rule, groups: &BTreeMap<u32, Group>) -> Result<Rule, GroupU
             }
         }
     }
-    if let (Some(id), Some(_)) = (changed, rule.goto_table) {
+    if let Some(id) = changed.filter(|_| goes_on(rule)) {
         return Err(GroupUse::ChangesPacket(id));
+    }
+    for action in &rule.write_actions {
+        if let Action::Group(id) = action {
+            return Err(if groups.contains_key(id) {
+                GroupUse::InSet(*id)
+            } else {
+                GroupUse::Missing(*id)
+            });
+        }
     }
     Ok(Rule {
         actions,
@@ -88,6 +105,7 @@ mod tests {
             goto_table: None,
             idle_timeout: 0,
             hard_timeout: 0,
+            ..Rule::default()
         };
         let good = expand(&rule(vec![Action::Group(1)]), &groups).unwrap();
         assert_eq!(good.actions, vec![out(1), set, out(2)]);

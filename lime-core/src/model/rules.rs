@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::flow::{FlowMod, FlowTable, Rule, TableFull};
+use crate::flow::{FlowMod, FlowTable, Rule, UpdateError};
 use crate::log::{Added, Entry, EntryKind, Removed};
 use crate::{Epoch, RuleId, SwitchId};
 
@@ -67,7 +67,7 @@ impl RuleBook {
         mods: Vec<FlowMod>,
         next_id: impl FnMut() -> RuleId,
         limit: usize,
-    ) -> Result<EntryKind, TableFull> {
+    ) -> Result<EntryKind, UpdateError> {
         let rules = self.switches.entry(switch).or_default();
         let delta = rules.table.apply(mods, limit, next_id)?;
         let removed = delta.removed.into_iter();
@@ -89,7 +89,13 @@ impl RuleBook {
         let added = delta.added.into_iter();
         Ok(EntryKind::Update {
             switch,
-            add: added.map(|(id, a)| Added { id, rule: a.rule }).collect(),
+            add: added
+                .map(|(id, a)| Added {
+                    id,
+                    rule: a.rule,
+                    continues: a.replaces.filter(|_| a.modified),
+                })
+                .collect(),
             remove,
         })
     }

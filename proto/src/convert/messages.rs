@@ -1,7 +1,8 @@
 //! What is made of rules' parts, and the enums: changes, groups, packets.
 
 use lime_core::flow::{
-    FlowMod, Group, GroupType, MAX_BUCKETS, PacketIn, PacketInReason, PacketOut, Rule, RuleFilter,
+    AddFlags, FlowMod, Group, GroupType, MAX_BUCKETS, Modify, PacketIn, PacketInReason, PacketOut,
+    Rule, RuleFilter,
 };
 use lime_core::{Consistency, PortAttach, PortNo};
 
@@ -59,11 +60,27 @@ impl TryFrom<v1::FlowMod> for FlowMod {
         let rule = wire
             .rule
             .ok_or_else(|| ConvertError::new("rule", Problem::Missing))?;
+        let flags = AddFlags {
+            check_overlap: wire.check_overlap,
+            reset_counts: wire.reset_counts,
+        };
+        let whole =
+            |rule: v1::Rule| Rule::try_from(rule).map_err(|e: ConvertError| e.within("rule"));
         Ok(match command {
-            Command::Add => FlowMod::Add(Rule::try_from(rule).map_err(|e| e.within("rule"))?),
+            Command::Add if flags == AddFlags::default() => FlowMod::Add(whole(rule)?),
+            Command::Add => FlowMod::AddWith(whole(rule)?, flags),
+            Command::Modify | Command::ModifyStrict => FlowMod::Modify(Modify {
+                rule: whole(rule)?,
+                cookie_mask: wire.cookie_mask,
+                strict: command == Command::ModifyStrict,
+                reset_counts: wire.reset_counts,
+            }),
             Command::Delete | Command::DeleteStrict => {
-                let filter =
-                    filter_from_wire(rule, wire.cookie_mask).map_err(|e| e.within("rule"))?;
+                let filter = RuleFilter {
+                    out_port: wire.out_port.map(PortNo),
+                    out_group: wire.out_group,
+                    ..filter_from_wire(rule, wire.cookie_mask).map_err(|e| e.within("rule"))?
+                };
                 if command == Command::Delete {
                     FlowMod::Delete(filter)
                 } else {
@@ -81,6 +98,8 @@ fn filter_from_wire(rule: v1::Rule, cookie_mask: u64) -> Result<RuleFilter, Conv
         cookie: rule.cookie,
         cookie_mask,
         matching: match_from_wire(rule.r#match)?,
+        out_port: None,
+        out_group: None,
     })
 }
 
@@ -97,15 +116,40 @@ fn filter_to_wire(filter: &RuleFilter) -> v1::Rule {
 impl From<&FlowMod> for v1::FlowMod {
     fn from(m: &FlowMod) -> Self {
         use v1::flow_mod::Command;
-        let (command, rule, cookie_mask) = match m {
-            FlowMod::Add(rule) => (Command::Add, rule.into(), 0),
-            FlowMod::Delete(f) => (Command::Delete, filter_to_wire(f), f.cookie_mask),
-            FlowMod::DeleteStrict(f) => (Command::DeleteStrict, filter_to_wire(f), f.cookie_mask),
-        };
-        Self {
+        let delete = |command: Command, f: &RuleFilter| Self {
             command: command.into(),
-            rule: Some(rule),
-            cookie_mask,
+            rule: Some(filter_to_wire(f)),
+            cookie_mask: f.cookie_mask,
+            out_port: f.out_port.map(|p| p.0),
+            out_group: f.out_group,
+            ..Default::default()
+        };
+        match m {
+            FlowMod::Add(rule) => Self {
+                command: Command::Add.into(),
+                rule: Some(rule.into()),
+                ..Default::default()
+            },
+            FlowMod::AddWith(rule, flags) => Self {
+                command: Command::Add.into(),
+                rule: Some(rule.into()),
+                check_overlap: flags.check_overlap,
+                reset_counts: flags.reset_counts,
+                ..Default::default()
+            },
+            FlowMod::Modify(modify) => Self {
+                command: if modify.strict {
+                    Command::ModifyStrict.into()
+                } else {
+                    Command::Modify.into()
+                },
+                rule: Some((&modify.rule).into()),
+                cookie_mask: modify.cookie_mask,
+                reset_counts: modify.reset_counts,
+                ..Default::default()
+            },
+            FlowMod::Delete(f) => delete(Command::Delete, f),
+            FlowMod::DeleteStrict(f) => delete(Command::DeleteStrict, f),
         }
     }
 }
@@ -119,7 +163,7 @@ impl TryFrom<v1::Group> for Group {
         let mut buckets = Vec::with_capacity(wire.buckets.len());
         for (i, bucket) in wire.buckets.into_iter().enumerate() {
             buckets.push(
-                actions_from_wire(bucket.actions)
+                actions_from_wire("actions", bucket.actions)
                     .map_err(|e| e.within(&format!("buckets[{i}]")))?,
             );
         }
@@ -184,7 +228,7 @@ impl TryFrom<v1::PacketOut> for PacketOut {
     fn try_from(wire: v1::PacketOut) -> Result<Self, ConvertError> {
         let packet = Self {
             in_port: PortNo(wire.in_port),
-            actions: actions_from_wire(wire.actions)?,
+            actions: actions_from_wire("actions", wire.actions)?,
             data: wire.data,
         };
         packet

@@ -1,7 +1,10 @@
 //! Matches, actions and rules.
 
 use lime_core::PortNo;
-use lime_core::flow::{Action, Field, FieldMatch, MAX_ACTIONS, MAX_LEN_ALL, Match, Rule};
+use lime_core::flow::{
+    Action, Field, FieldMatch, MAX_ACTIONS, MAX_LEN_ALL, Match, MetadataWrite, Rule, RuleFlags,
+    sort_set,
+};
 
 use super::error::{ConvertError, Problem, bounded, narrow};
 use crate::v1;
@@ -105,6 +108,25 @@ impl TryFrom<v1::Action> for Action {
             }
             Some(Wire::PopVlan(_)) => Action::PopVlan,
             Some(Wire::Group(group)) => Action::Group(group.group_id),
+            Some(Wire::SetNwTtl(set)) => Action::SetNwTtl(narrow("set_nw_ttl.ttl", set.ttl, 0xff)?),
+            Some(Wire::DecNwTtl(_)) => Action::DecNwTtl,
+            Some(Wire::CopyTtlOut(_)) => Action::CopyTtlOut,
+            Some(Wire::CopyTtlIn(_)) => Action::CopyTtlIn,
+            Some(Wire::PushMpls(push)) => {
+                Action::PushMpls(narrow("push_mpls.ethertype", push.ethertype, 0xffff)?)
+            }
+            Some(Wire::PopMpls(pop)) => {
+                Action::PopMpls(narrow("pop_mpls.ethertype", pop.ethertype, 0xffff)?)
+            }
+            Some(Wire::SetMplsTtl(set)) => {
+                Action::SetMplsTtl(narrow("set_mpls_ttl.ttl", set.ttl, 0xff)?)
+            }
+            Some(Wire::DecMplsTtl(_)) => Action::DecMplsTtl,
+            Some(Wire::PushPbb(push)) => {
+                Action::PushPbb(narrow("push_pbb.ethertype", push.ethertype, 0xffff)?)
+            }
+            Some(Wire::PopPbb(_)) => Action::PopPbb,
+            Some(Wire::SetQueue(set)) => Action::SetQueue(set.queue_id),
         })
     }
 }
@@ -130,6 +152,23 @@ impl From<&Action> for v1::Action {
             }),
             Action::PopVlan => wire::Action::PopVlan(wire::PopVlan {}),
             Action::Group(group_id) => wire::Action::Group(wire::Group { group_id }),
+            Action::SetNwTtl(ttl) => wire::Action::SetNwTtl(wire::SetTtl { ttl: ttl.into() }),
+            Action::DecNwTtl => wire::Action::DecNwTtl(wire::DecTtl {}),
+            Action::CopyTtlOut => wire::Action::CopyTtlOut(wire::CopyTtl {}),
+            Action::CopyTtlIn => wire::Action::CopyTtlIn(wire::CopyTtl {}),
+            Action::PushMpls(eth_type) => wire::Action::PushMpls(wire::PushMpls {
+                ethertype: eth_type.into(),
+            }),
+            Action::PopMpls(eth_type) => wire::Action::PopMpls(wire::PopMpls {
+                ethertype: eth_type.into(),
+            }),
+            Action::SetMplsTtl(ttl) => wire::Action::SetMplsTtl(wire::SetTtl { ttl: ttl.into() }),
+            Action::DecMplsTtl => wire::Action::DecMplsTtl(wire::DecTtl {}),
+            Action::PushPbb(eth_type) => wire::Action::PushPbb(wire::PushPbb {
+                ethertype: eth_type.into(),
+            }),
+            Action::PopPbb => wire::Action::PopPbb(wire::PopPbb {}),
+            Action::SetQueue(queue_id) => wire::Action::SetQueue(wire::SetQueue { queue_id }),
         };
         Self {
             action: Some(action),
@@ -137,12 +176,12 @@ impl From<&Action> for v1::Action {
     }
 }
 
-/// An action list from the wire; errors are relative to the message that has the field `actions`.
-pub fn actions_from_wire(wire: Vec<v1::Action>) -> Result<Vec<Action>, ConvertError> {
-    bounded("actions", wire.len(), MAX_ACTIONS)?;
+/// An action list from the wire; errors are relative to the message that has it as field `name`.
+pub fn actions_from_wire(name: &str, wire: Vec<v1::Action>) -> Result<Vec<Action>, ConvertError> {
+    bounded(name, wire.len(), MAX_ACTIONS)?;
     wire.into_iter()
         .enumerate()
-        .map(|(i, a)| Action::try_from(a).map_err(|e| e.within(&format!("actions[{i}]"))))
+        .map(|(i, a)| Action::try_from(a).map_err(|e| e.within(&format!("{name}[{i}]"))))
         .collect()
 }
 
@@ -156,18 +195,31 @@ impl TryFrom<v1::Rule> for Rule {
 
     /// The rule has passed [`Rule::check`].
     fn try_from(wire: v1::Rule) -> Result<Self, ConvertError> {
+        let mut write_actions = actions_from_wire("write_actions", wire.write_actions)?;
+        sort_set(&mut write_actions);
         let rule = Rule {
             table: narrow("table", wire.table, 0xff)?,
             priority: narrow("priority", wire.priority, 0xffff)?,
             cookie: wire.cookie,
             matching: match_from_wire(wire.r#match)?,
-            actions: actions_from_wire(wire.actions)?,
+            actions: actions_from_wire("actions", wire.actions)?,
+            clear_actions: wire.clear_actions,
+            write_actions,
+            write_metadata: wire.write_metadata.map(|w| MetadataWrite {
+                value: w.value,
+                mask: w.mask,
+            }),
             goto_table: wire
                 .goto_table
                 .map(|t| narrow("goto_table", t, 0xff))
                 .transpose()?,
             idle_timeout: narrow("idle_timeout", wire.idle_timeout, 0xffff)?,
             hard_timeout: narrow("hard_timeout", wire.hard_timeout, 0xffff)?,
+            flags: RuleFlags {
+                send_flow_removed: wire.send_flow_removed,
+                no_packet_counts: wire.no_packet_counts,
+                no_byte_counts: wire.no_byte_counts,
+            },
         };
         rule.check().map_err(|e| ConvertError::new("rule", e))?;
         Ok(rule)
@@ -185,6 +237,15 @@ impl From<&Rule> for v1::Rule {
             goto_table: rule.goto_table.map(Into::into),
             idle_timeout: rule.idle_timeout.into(),
             hard_timeout: rule.hard_timeout.into(),
+            clear_actions: rule.clear_actions,
+            write_actions: actions_to_wire(&rule.write_actions),
+            write_metadata: rule.write_metadata.map(|w| v1::WriteMetadata {
+                value: w.value,
+                mask: w.mask,
+            }),
+            send_flow_removed: rule.flags.send_flow_removed,
+            no_packet_counts: rule.flags.no_packet_counts,
+            no_byte_counts: rule.flags.no_byte_counts,
         }
     }
 }

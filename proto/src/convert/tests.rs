@@ -1,8 +1,8 @@
 //! Round trips, and what is refused.
 
 use lime_core::flow::{
-    Action, Field, FieldMatch, FlowMod, Group, GroupType, Match, PacketIn, PacketInReason,
-    PacketOut, Rule, RuleFilter,
+    Action, AddFlags, Field, FieldMatch, FlowMod, Group, GroupType, Match, MetadataWrite, Modify,
+    PacketIn, PacketInReason, PacketOut, Rule, RuleFilter, RuleFlags,
 };
 use lime_core::{Consistency, PortAttach, PortNo};
 
@@ -52,6 +52,7 @@ fn rule() -> Rule {
         goto_table: Some(3),
         idle_timeout: 10,
         hard_timeout: 0xffff,
+        ..Rule::default()
     }
 }
 
@@ -78,6 +79,68 @@ fn every_field_round_trips() {
 }
 
 #[test]
+fn everything_a_rule_does_round_trips() {
+    let mut whole = Rule {
+        matching: Match::new([field(Field::EthType, 0x8847), field(Field::Metadata, 5)]).unwrap(),
+        actions: vec![
+            Action::SetMplsTtl(255),
+            Action::DecMplsTtl,
+            Action::CopyTtlIn,
+            Action::CopyTtlOut,
+            Action::PopMpls(0x0800),
+            Action::SetNwTtl(1),
+            Action::DecNwTtl,
+            Action::PushMpls(0x8848),
+            Action::PushPbb(0x88e7),
+            Action::PopPbb,
+            Action::SetQueue(u32::MAX),
+        ],
+        clear_actions: true,
+        write_actions: vec![
+            Action::PopVlan,
+            Action::DecMplsTtl,
+            Action::output(PortNo(1)),
+        ],
+        write_metadata: Some(MetadataWrite {
+            value: 1 << 63,
+            mask: u64::MAX << 63,
+        }),
+        flags: RuleFlags {
+            send_flow_removed: true,
+            no_packet_counts: false,
+            no_byte_counts: true,
+        },
+        ..Rule::default()
+    };
+    assert_eq!(Rule::try_from(v1::Rule::from(&whole)).unwrap(), whole);
+    // A set has an order of its own, whatever it comes in.
+    let sorted = whole.clone();
+    whole.write_actions.reverse();
+    assert_eq!(Rule::try_from(v1::Rule::from(&whole)).unwrap(), sorted);
+
+    let mut wire = v1::Rule::from(&sorted);
+    wire.write_metadata = Some(v1::WriteMetadata { value: 2, mask: 1 });
+    assert!(refused(wire).contains("write_metadata"));
+    let mut wire = v1::Rule::from(&sorted);
+    wire.write_actions = vec![v1::Action::from(&Action::PopVlan); 2];
+    assert!(refused(wire).contains("twice"));
+    wire = v1::Rule::from(&sorted);
+    wire.write_actions = vec![v1::Action::from(&Action::PopVlan); 1_000];
+    assert!(refused(wire).contains("write_actions"));
+    wire = v1::Rule::from(&sorted);
+    wire.actions = vec![v1::Action {
+        action: Some(v1::action::Action::SetNwTtl(v1::action::SetTtl {
+            ttl: 256,
+        })),
+    }];
+    assert!(refused(wire).contains("set_nw_ttl.ttl"));
+    // Popping what the packets may not have.
+    wire = v1::Rule::from(&sorted);
+    wire.r#match.clear();
+    assert!(refused(wire).contains("mpls"));
+}
+
+#[test]
 fn flow_mods_round_trip() {
     let filter = RuleFilter {
         cookie: 3,
@@ -86,7 +149,28 @@ fn flow_mods_round_trip() {
         priority: 5,
         ..RuleFilter::all()
     };
+    let flags = |check_overlap, reset_counts| AddFlags {
+        check_overlap,
+        reset_counts,
+    };
+    let modify = |strict| {
+        FlowMod::Modify(Modify {
+            rule: rule(),
+            cookie_mask: 7,
+            strict,
+            reset_counts: strict,
+        })
+    };
     for m in [
+        FlowMod::AddWith(rule(), flags(true, false)),
+        FlowMod::AddWith(rule(), flags(false, true)),
+        modify(false),
+        modify(true),
+        FlowMod::Delete(RuleFilter {
+            out_port: Some(PortNo(0)),
+            out_group: Some(0),
+            ..filter.clone()
+        }),
         FlowMod::Add(rule()),
         FlowMod::Delete(filter.clone()),
         FlowMod::DeleteStrict(filter),

@@ -294,7 +294,7 @@ impl Datapath {
                         index.insert(entry.id, (id, table as u8));
                         table_state.tuples.push(Tuple {
                             id: entry.id,
-                            mask: entry.mask,
+                            mask: entry.mask.expand(),
                             priorities: BTreeMap::new(),
                         });
                     }
@@ -361,8 +361,9 @@ impl Datapath {
             && id.0 != 0
             && !network.rules.contains_key(&id)
             && (entry.switch_slot, entry.table) == (switch.slot, table)
-            && entry.hash == hash_key(entry.tuple, entry.key.words())
+            && entry.hash == hash_key(entry.tuple, &entry.key, entry.key_words.into())
             && entry.hash & self.store.bucket_mask == bucket
+            && entry.apply_count <= entry.action_count
             && entry.action_count as usize <= entry.actions.len();
         let from = Epoch(entry.valid_from);
         if !whole || !from.le(staged) {

@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use switch_abi::{FlowKey, MAX_CHAIN, RuleEntry};
+use switch_abi::{KEY_WORDS, MAX_CHAIN, RuleEntry};
 
 use super::state::Store;
 use super::{DatapathError, Result};
@@ -21,7 +21,7 @@ pub(crate) fn position(
     bucket: u32,
     hash: u32,
     tuple: u32,
-    key: &FlowKey,
+    key: &[u64; KEY_WORDS],
     priority: u16,
 ) -> Result<Position> {
     let rules = &store.maps.rules;

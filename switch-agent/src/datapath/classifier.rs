@@ -8,8 +8,8 @@ use std::mem::offset_of;
 use lime_core::flow::Rule;
 use lime_core::{Epoch, PortNo, RuleId};
 use switch_abi::{
-    FlowKey, MAX_TABLES, MAX_TUPLES, NO_TABLE, PORT_NONE, PortEntry, RULE_LIVE, RuleCounters,
-    RuleEntry, TableRef, TupleEntry, hash_key, op,
+    CompactMask, FlowKey, MAX_TABLES, MAX_TUPLES, NO_TABLE, PORT_NONE, PortEntry, RULE_LIVE,
+    RuleCounters, RuleEntry, TableRef, TupleEntry, hash_key, op,
 };
 
 use super::chains::{position, unlink};
@@ -143,7 +143,9 @@ impl Writer<'_> {
     ) -> Result<u32> {
         let tuple = self.tuple(rule.table, mask)?;
         let tuple_id = self.switch.tables[rule.table as usize].tuples[tuple].id;
-        let hash = hash_key(tuple_id, key.words());
+        let compact = CompactMask::new(mask);
+        let key = &compact.compact(key);
+        let hash = hash_key(tuple_id, key, compact.count);
         let bucket = hash & self.store.bucket_mask;
         // Taking a slot may free others, but changes no chain.
         let position = position(self.store, bucket, hash, tuple_id, key, rule.priority)?;
@@ -158,7 +160,6 @@ impl Writer<'_> {
         let slot = slot.index;
         let maps = &self.store.maps;
         let entry = RuleEntry {
-            key: *key,
             hash,
             tuple: tuple_id,
             next: position.next,
@@ -169,12 +170,18 @@ impl Writer<'_> {
             action_count: compiled.count,
             goto_table: rule.goto_table.unwrap_or(NO_TABLE),
             flags: compiled.flags,
-            pad: 0,
+            key_words: compact.count as u8,
+            apply_count: compiled.apply,
             switch_slot: self.switch.slot,
             rule_id: id.0,
             cookie: rule.cookie,
             live: RULE_LIVE,
             last_used: 0,
+            pad: 0,
+            key: *key,
+            metadata: compiled.metadata,
+            metadata_mask: compiled.metadata_mask,
+            pad2: [0; 6],
             actions: compiled.actions,
         };
         maps.rules.write(slot, &entry);
@@ -320,7 +327,7 @@ impl Writer<'_> {
         for (i, &(max_priority, id)) in wanted.iter().enumerate() {
             if let Some(tuple) = table.tuples.iter().find(|t| t.id == id) {
                 let entry = TupleEntry {
-                    mask: tuple.mask,
+                    mask: CompactMask::new(&tuple.mask),
                     max_priority,
                     id,
                 };

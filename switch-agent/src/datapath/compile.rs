@@ -4,7 +4,7 @@ use lime_core::PortNo;
 use lime_core::flow::{Action, Field, Match, Rule};
 use switch_abi::{
     Action as Op, EVENT_REASON_ACTION, EVENT_REASON_NO_MATCH, FlowKey, MAX_ACTIONS,
-    RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, op,
+    RULE_CLEAR_ACTIONS, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, op,
 };
 
 use super::{DatapathError, Result};
@@ -45,7 +45,25 @@ fn place(key: &mut FlowKey, field: Field, bits: u128) {
         Field::Icmpv4Type | Field::Icmpv6Type => key.l4_src[1] = bits as u8,
         Field::Icmpv4Code | Field::Icmpv6Code => key.l4_dst[1] = bits as u8,
         Field::ArpOp => key.arp_op = (bits as u16).to_be_bytes(),
+        Field::SctpSrc => key.l4_src = (bits as u16).to_be_bytes(),
+        Field::SctpDst => key.l4_dst = (bits as u16).to_be_bytes(),
+        Field::InPhyPort => key.in_phy_port = bits as u32,
+        Field::Metadata => key.metadata = bits as u64,
+        Field::TunnelId => key.tunnel_id = bits as u64,
+        Field::ArpSha | Field::Ipv6NdSll => key.l2_sender = mac(bits),
+        Field::ArpTha | Field::Ipv6NdTll => key.l2_target = mac(bits),
+        Field::Ipv6Flabel => key.ipv6_flabel = (bits as u32).to_be_bytes(),
+        Field::Ipv6NdTarget => key.nd_target = bits.to_be_bytes(),
+        Field::MplsLabel => or_mpls(key, (bits as u32 & 0xf_ffff) << 12),
+        Field::MplsTc => or_mpls(key, (bits as u32 & 7) << 9),
+        Field::MplsBos => or_mpls(key, (bits as u32 & 1) << 8),
+        Field::PbbIsid => key.pbb_isid = (bits as u32).to_be_bytes(),
+        Field::Ipv6Exthdr => key.ipv6_exthdr = (bits as u16).to_be_bytes(),
     }
+}
+
+fn or_mpls(key: &mut FlowKey, bits: u32) {
+    key.mpls = (u32::from_be_bytes(key.mpls) | bits).to_be_bytes();
 }
 
 fn mac(bits: u128) -> [u8; 6] {
@@ -62,7 +80,11 @@ fn or_be(to: &mut [u8; 2], bits: u16) {
 pub(crate) struct Compiled {
     pub(crate) actions: [Op; MAX_ACTIONS],
     pub(crate) count: u8,
+    /// How many of them are apply-actions; the rest are write-actions.
+    pub(crate) apply: u8,
     pub(crate) flags: u8,
+    pub(crate) metadata: u64,
+    pub(crate) metadata_mask: u64,
 }
 
 /// Compiles the actions of `rule`. `port` gives the slot of an ordinary port number.
@@ -73,11 +95,15 @@ pub(crate) fn compile_actions(
     let mut out = Compiled {
         actions: [Op::default(); MAX_ACTIONS],
         count: 0,
+        apply: 0,
         flags: 0,
+        metadata: rule.write_metadata.map_or(0, |w| w.value & w.mask),
+        metadata_mask: rule.write_metadata.map_or(0, |w| w.mask),
     };
-    // What changes the packet after the last output shows only in later tables.
+    // What changes the packet after the last output shows only in later tables, and in what the action set puts out.
     let actions = match rule.goto_table {
         Some(_) => &rule.actions[..],
+        None if !set_is_empty(rule) => &rule.actions[..],
         None => {
             let last = rule.actions.iter().rposition(is_output);
             &rule.actions[..last.map_or(0, |i| i + 1)]
@@ -90,37 +116,73 @@ pub(crate) fn compile_actions(
         EVENT_REASON_ACTION
     };
     for action in actions {
-        match *action {
-            Action::Output { port: to, max_len } => match to {
-                PortNo::IN_PORT => out.push(op::IN_PORT, 0, 0, [0; 8])?,
-                PortNo::ALL => out.push(op::ALL, 0, 0, [0; 8])?,
-                PortNo::FLOOD => out.push(op::FLOOD, 0, 0, [0; 8])?,
-                PortNo::CONTROLLER => out.push(op::CONTROLLER, max_len, reason, [0; 8])?,
-                to if to.is_ordinary() => out.push(op::OUTPUT, 0, port(to)?, [0; 8])?,
-                to => {
-                    return Err(DatapathError::invalid(
-                        format!("output to port {:#x}", to.0),
-                        "rules output to ordinary ports, IN_PORT, ALL, FLOOD and CONTROLLER",
-                    ));
-                }
-            },
-            Action::SetField { field, value } => set_field(&mut out, field, value)?,
-            Action::PushVlan(tpid) => out.push(op::PUSH_VLAN, tpid, 0, [0; 8])?,
-            Action::PopVlan => out.push(op::POP_VLAN, 0, 0, [0; 8])?,
-            Action::Group(group) => {
-                return Err(DatapathError::unsupported(
-                    format!("group {group}"),
-                    "groups are expanded into their actions before rules are staged",
-                ));
-            }
-        }
+        compile_action(&mut out, action, reason, &mut port)?;
     }
-    out.flags = flags(&out.actions[..out.count as usize]);
+    out.apply = out.count;
+    for action in &rule.write_actions {
+        compile_action(&mut out, action, reason, &mut port)?;
+    }
+    out.flags = flags(
+        &out.actions[..out.apply as usize],
+        &out.actions[out.apply as usize..out.count as usize],
+    );
+    if rule.clear_actions {
+        out.flags |= RULE_CLEAR_ACTIONS;
+    }
     if rule.goto_table.is_some() {
         // A held packet does not go on to later tables: one that does is not held, and its event may be overtaken.
         out.flags &= !RULE_CONTROLLER_AND_OUTPUT;
     }
     Ok(out)
+}
+
+/// Whether the packet's action set is empty for certain once the rule has been met.
+fn set_is_empty(rule: &Rule) -> bool {
+    rule.write_actions.is_empty() && (rule.clear_actions || rule.table == 0)
+}
+
+/// Compiles one action, of either list.
+fn compile_action(
+    out: &mut Compiled,
+    action: &Action,
+    reason: u32,
+    mut port: impl FnMut(PortNo) -> Result<u32>,
+) -> Result<()> {
+    let none = [0; 8];
+    match *action {
+        Action::Output { port: to, max_len } => match to {
+            PortNo::IN_PORT => out.push(op::IN_PORT, 0, 0, none),
+            PortNo::ALL => out.push(op::ALL, 0, 0, none),
+            PortNo::FLOOD => out.push(op::FLOOD, 0, 0, none),
+            PortNo::CONTROLLER => out.push(op::CONTROLLER, max_len, reason, none),
+            to if to.is_ordinary() => out.push(op::OUTPUT, 0, port(to)?, none),
+            to => Err(DatapathError::invalid(
+                format!("output to port {:#x}", to.0),
+                "rules output to ordinary ports, IN_PORT, ALL, FLOOD and CONTROLLER",
+            )),
+        },
+        Action::SetField { field, value } => set_field(out, field, value),
+        Action::PushVlan(tpid) => out.push(op::PUSH_VLAN, tpid, 0, none),
+        Action::PopVlan => out.push(op::POP_VLAN, 0, 0, none),
+        Action::SetNwTtl(ttl) => out.push(op::SET_NW_TTL, ttl.into(), 0, none),
+        Action::DecNwTtl => out.push(op::DEC_NW_TTL, 0, 0, none),
+        Action::SetMplsTtl(ttl) => out.push(op::SET_MPLS_TTL, ttl.into(), 0, none),
+        Action::DecMplsTtl => out.push(op::DEC_MPLS_TTL, 0, 0, none),
+        Action::CopyTtlOut
+        | Action::CopyTtlIn
+        | Action::PushMpls(_)
+        | Action::PopMpls(_)
+        | Action::PushPbb(_)
+        | Action::PopPbb
+        | Action::SetQueue(_) => Err(DatapathError::unsupported(
+            format!("action {action:?}"),
+            "the data path does not have this action",
+        )),
+        Action::Group(group) => Err(DatapathError::unsupported(
+            format!("group {group}"),
+            "groups are expanded into their actions before rules are staged",
+        )),
+    }
 }
 
 fn is_output(action: &Action) -> bool {
@@ -176,34 +238,55 @@ fn set_field(out: &mut Compiled, field: Field, value: u128) -> Result<()> {
         }
         Field::TcpSrc | Field::UdpSrc => out.push(op::SET_L4_SRC, value as u16, 0, [0; 8]),
         Field::TcpDst | Field::UdpDst => out.push(op::SET_L4_DST, value as u16, 0, [0; 8]),
-        Field::InPort
-        | Field::EthType
-        | Field::IpEcn
-        | Field::IpProto
-        | Field::Icmpv4Type
-        | Field::Icmpv4Code
-        | Field::ArpOp
-        | Field::ArpSpa
-        | Field::ArpTpa
-        | Field::Icmpv6Type
-        | Field::Icmpv6Code => Err(DatapathError::unsupported(
+        Field::IpEcn => out.push(op::SET_IP_ECN, value as u16, 0, [0; 8]),
+        Field::Icmpv4Type | Field::Icmpv6Type => {
+            out.push(op::SET_ICMP_TYPE, value as u16, 0, [0; 8])
+        }
+        Field::Icmpv4Code | Field::Icmpv6Code => {
+            out.push(op::SET_ICMP_CODE, value as u16, 0, [0; 8])
+        }
+        Field::ArpOp => out.push(op::SET_ARP_OP, value as u16, 0, [0; 8]),
+        Field::ArpSpa => out.push(op::SET_ARP_SPA, 0, 0, eight(&ipv4)),
+        Field::ArpTpa => out.push(op::SET_ARP_TPA, 0, 0, eight(&ipv4)),
+        Field::ArpSha => out.push(op::SET_ARP_SHA, 0, 0, eight(&mac(value))),
+        Field::ArpTha => out.push(op::SET_ARP_THA, 0, 0, eight(&mac(value))),
+        Field::Ipv6Flabel => out.push(op::SET_IPV6_FLABEL, 0, value as u32, [0; 8]),
+        Field::Ipv6NdTarget => {
+            out.push(op::SET_ND_TARGET, 0, 0, eight(&ipv6[..8]))?;
+            out.push(op::SET_ND_TARGET, 1, 0, eight(&ipv6[8..]))
+        }
+        Field::Ipv6NdSll => out.push(op::SET_ND_SLL, 0, 0, eight(&mac(value))),
+        Field::Ipv6NdTll => out.push(op::SET_ND_TLL, 0, 0, eight(&mac(value))),
+        Field::MplsLabel => out.push(op::SET_MPLS_LABEL, 0, value as u32, [0; 8]),
+        Field::MplsTc => out.push(op::SET_MPLS_TC, value as u16, 0, [0; 8]),
+        Field::PbbIsid => out.push(op::SET_PBB_ISID, 0, value as u32, [0; 8]),
+        Field::TunnelId => out.push(op::SET_TUNNEL_ID, 0, 0, (value as u64).to_be_bytes()),
+        Field::SctpSrc | Field::SctpDst => Err(DatapathError::unsupported(
             format!("set-field {field:?}"),
-            "OpenFlow does not let actions set this field here",
+            "SCTP's checksum (CRC32c) covers the whole packet and would have to be computed anew",
+        )),
+        _ => Err(DatapathError::unsupported(
+            format!("set-field {field:?}"),
+            "the data path does not write this field",
         )),
     }
 }
 
-fn flags(actions: &[Op]) -> u8 {
+fn flags(apply: &[Op], write: &[Op]) -> u8 {
     let mut flags = 0;
-    let is_output = |a: &Op| matches!(a.op, op::OUTPUT | op::IN_PORT | op::ALL | op::FLOOD);
-    let outputs = actions.iter().filter(|a| is_output(a)).count();
-    let controller = actions.iter().any(|a| a.op == op::CONTROLLER);
-    if controller && outputs > 0 {
+    let is_output = |a: &&Op| matches!(a.op, op::OUTPUT | op::IN_PORT | op::ALL | op::FLOOD);
+    let outputs = apply.iter().filter(is_output).count();
+    let written = write.iter().find(is_output);
+    let controller = apply.iter().chain(write).any(|a| a.op == op::CONTROLLER);
+    // A held packet does not get to its action set, so a controller action there does not hold.
+    let applied = apply.iter().any(|a| a.op == op::CONTROLLER);
+    if applied && (outputs > 0 || written.is_some()) {
         flags |= RULE_CONTROLLER_AND_OUTPUT;
     }
     let one_port_at_the_end =
-        outputs == 0 || outputs == 1 && actions.last().is_some_and(|a| a.op == op::OUTPUT);
-    if !controller && one_port_at_the_end {
+        outputs == 0 || outputs == 1 && apply.last().is_some_and(|a| a.op == op::OUTPUT);
+    let to_a_port = written.is_none_or(|a| a.op == op::OUTPUT);
+    if !controller && one_port_at_the_end && to_a_port {
         flags |= RULE_XDP;
     }
     flags
@@ -233,6 +316,7 @@ mod tests {
             goto_table,
             idle_timeout: 0,
             hard_timeout: 0,
+            ..Rule::default()
         }
     }
 

@@ -1,10 +1,12 @@
-//! Set-field, push-VLAN and pop-VLAN on a frame, with checksums kept right (OpenFlow 1.3.5, 5.12).
+//! Actions that change a frame, with checksums kept right (OpenFlow 1.3.5, 5.12).
 
 use lime_core::flow::{Action, Field};
 use thiserror::Error;
 
 use super::checksum::{TCP, UDP, field_offset, update};
-use super::layout::{Layout, Network};
+use super::layout::{Layout, Network, PBB};
+use super::protocols::{self, ICMPV6};
+use super::tags;
 
 /// Why an action does not fit a frame.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -21,6 +23,15 @@ pub enum EditError {
     /// There is no tag to pop.
     #[error("pop_vlan: the packet has no VLAN tag")]
     NoTag,
+    /// The frame lacks the header that the action works on.
+    #[error("{action:?}: the packet has no such header")]
+    NoHeader {
+        /// The action.
+        action: Action,
+    },
+    /// The TTL or hop limit would become zero: the packet is dropped.
+    #[error("the TTL of the packet has run out")]
+    TtlExpired,
     /// Not an action that changes frames.
     #[error("{action:?} does not change packets")]
     NotAnEdit {
@@ -29,7 +40,7 @@ pub enum EditError {
     },
 }
 
-/// Applies one set-field, push or pop.
+/// Applies one action that changes the frame.
 ///
 /// # Errors
 /// The frame lacks what the action works on; the frame is unchanged then.
@@ -54,9 +65,21 @@ pub fn edit(frame: &mut Vec<u8>, action: &Action) -> Result<(), EditError> {
             frame.drain(at..at + 4);
             Ok(())
         }
-        Action::Output { .. } | Action::Group(_) => Err(EditError::NotAnEdit {
-            action: action.clone(),
-        }),
+        Action::Output { .. } | Action::Group(_) | Action::SetQueue(_) => {
+            Err(EditError::NotAnEdit {
+                action: action.clone(),
+            })
+        }
+        Action::SetNwTtl(_)
+        | Action::DecNwTtl
+        | Action::CopyTtlOut
+        | Action::CopyTtlIn
+        | Action::PushMpls(_)
+        | Action::PopMpls(_)
+        | Action::SetMplsTtl(_)
+        | Action::DecMplsTtl
+        | Action::PushPbb(_)
+        | Action::PopPbb => tags::edit(frame, &layout, action),
     }
 }
 
@@ -79,7 +102,34 @@ fn set(frame: &mut [u8], layout: &Layout, field: Field, value: u128) -> Result<(
         }
         Field::IpDscp => {
             let network = layout.network.ok_or(missing)?;
-            set_dscp(frame, &network, value as u8 & 0x3f);
+            let tos = tos(frame, &network) & 3 | (value as u8 & 0x3f) << 2;
+            set_tos(frame, &network, tos);
+        }
+        Field::IpEcn => {
+            let network = layout.network.ok_or(missing)?;
+            let tos = tos(frame, &network) & 0xfc | value as u8 & 3;
+            set_tos(frame, &network, tos);
+        }
+        Field::Ipv6Flabel => {
+            let at = network(true).ok_or(missing)?.offset;
+            frame[at + 1] = frame[at + 1] & 0xf0 | bytes[13] & 0x0f;
+            frame[at + 2..at + 4].copy_from_slice(&bytes[14..]);
+        }
+        Field::MplsLabel | Field::MplsTc => {
+            let at = layout.mpls(frame).ok_or(missing)?;
+            let old = u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
+            let new = if field == Field::MplsLabel {
+                old & 0xfff | (value as u32 & 0xf_ffff) << 12
+            } else {
+                old & !0xe00 | (value as u32 & 7) << 9
+            };
+            frame[at..at + 4].copy_from_slice(&new.to_be_bytes());
+        }
+        Field::PbbIsid => {
+            let at = layout.payload.filter(|(t, _)| *t == PBB);
+            let at = at.ok_or(missing.clone())?.1;
+            let isid = frame.get_mut(at + 1..at + 4).ok_or(missing)?;
+            isid.copy_from_slice(&bytes[13..]);
         }
         Field::Ipv4Src | Field::Ipv4Dst => {
             let network = network(false).ok_or(missing)?;
@@ -108,22 +158,35 @@ fn set(frame: &mut [u8], layout: &Layout, field: Field, value: u128) -> Result<(
             }
             write(frame, &network, at, &bytes[14..], false);
         }
-        _ => return Err(missing),
+        _ => protocols::set(frame, layout, field, value).ok_or(missing)?,
     }
     Ok(())
 }
 
+/// Offset of a transport checksum within its header, and whether it covers the IP addresses too. SCTP's is none to be updated.
+fn checksum_of(network: &Network) -> Option<(usize, bool)> {
+    match network.proto {
+        1 if !network.v6 => Some((2, false)),
+        ICMPV6 if network.v6 => Some((2, true)),
+        proto => field_offset(proto).map(|offset| (offset, true)),
+    }
+}
+
 /// Writes bytes that the transport checksum covers, and (`in_ip`) for IPv4 also the header checksum.
-fn write(frame: &mut [u8], network: &Network, at: usize, new: &[u8], in_ip: bool) {
+pub(super) fn write(frame: &mut [u8], network: &Network, at: usize, new: &[u8], in_ip: bool) {
     let range = at..at + new.len();
     let old = frame[range.clone()].to_vec();
     frame[range].copy_from_slice(new);
     if in_ip && !network.v6 {
         update_at(frame, network.offset + 10, &old, new);
     }
-    let (Some(transport), Some(offset)) = (network.transport, field_offset(network.proto)) else {
+    let (Some(transport), Some((offset, addresses))) = (network.transport, checksum_of(network))
+    else {
         return;
     };
+    if in_ip && !addresses {
+        return;
+    }
     let at = transport + offset;
     let Some(field) = frame.get(at..at + 2) else {
         return;
@@ -138,14 +201,24 @@ fn write(frame: &mut [u8], network: &Network, at: usize, new: &[u8], in_ip: bool
     }
 }
 
-fn set_dscp(frame: &mut [u8], network: &Network, dscp: u8) {
+/// TOS or traffic class.
+fn tos(frame: &[u8], network: &Network) -> u8 {
+    let at = network.offset;
+    if network.v6 {
+        // Version (4 bits), traffic class (8 bits: DSCP and ECN), flow label.
+        frame[at] << 4 | frame[at + 1] >> 4
+    } else {
+        frame[at + 1]
+    }
+}
+
+fn set_tos(frame: &mut [u8], network: &Network, tos: u8) {
     let at = network.offset;
     let old = [frame[at], frame[at + 1]];
     let new = if network.v6 {
-        // Version (4 bits), traffic class (8 bits: DSCP and ECN), flow label.
-        [old[0] & 0xf0 | dscp >> 2, (dscp & 3) << 6 | old[1] & 0x3f]
+        [old[0] & 0xf0 | tos >> 4, tos << 4 | old[1] & 0x0f]
     } else {
-        [old[0], dscp << 2 | old[1] & 3]
+        [old[0], tos]
     };
     frame[at..at + 2].copy_from_slice(&new);
     if !network.v6 {
@@ -153,7 +226,7 @@ fn set_dscp(frame: &mut [u8], network: &Network, dscp: u8) {
     }
 }
 
-fn update_at(frame: &mut [u8], at: usize, old: &[u8], new: &[u8]) {
+pub(super) fn update_at(frame: &mut [u8], at: usize, old: &[u8], new: &[u8]) {
     let checksum = u16::from_be_bytes([frame[at], frame[at + 1]]);
     frame[at..at + 2].copy_from_slice(&update(checksum, old, new).to_be_bytes());
 }

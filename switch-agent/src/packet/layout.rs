@@ -1,9 +1,15 @@
 //! Where the headers of an Ethernet frame are.
 
 /// EtherType of IPv4.
-const IPV4: u16 = 0x0800;
+pub(super) const IPV4: u16 = 0x0800;
 /// EtherType of IPv6.
-const IPV6: u16 = 0x86dd;
+pub(super) const IPV6: u16 = 0x86dd;
+/// EtherType of ARP.
+pub(super) const ARP: u16 = 0x0806;
+/// EtherTypes of MPLS.
+pub(super) const MPLS: [u16; 2] = [0x8847, 0x8848];
+/// EtherType of PBB.
+pub(super) const PBB: u16 = 0x88e7;
 /// TPIDs of VLAN tags.
 const VLAN: [u16; 2] = [0x8100, 0x88a8];
 /// VLAN tags that are stepped over.
@@ -16,6 +22,8 @@ const MAX_EXTENSIONS: usize = 8;
 pub struct Layout {
     /// Offset of the outer VLAN tag's TPID (always 12), if there is a tag.
     pub vlan: Option<usize>,
+    /// EtherType behind the VLAN tags, and the offset of what follows it. `None`: cut before it.
+    pub payload: Option<(u16, usize)>,
     /// The network layer, where it is IP and whole.
     pub network: Option<Network>,
 }
@@ -58,17 +66,26 @@ impl Layout {
                     // A tag that is cut: not one that can be popped or written.
                     return Some(Self {
                         vlan: vlan.filter(|_| frame.len() >= 18),
+                        payload: None,
                         network: None,
                     });
                 }
             }
         }
-        let network = match eth_type {
-            IPV4 => ipv4(frame, at + 2),
-            IPV6 => ipv6(frame, at + 2),
+        Some(Self {
+            vlan,
+            payload: Some((eth_type, at + 2)),
+            network: Self::ip_at(frame, eth_type, at + 2),
+        })
+    }
+
+    /// An IP header at this offset, as the EtherType says.
+    pub(super) fn ip_at(frame: &[u8], eth_type: u16, at: usize) -> Option<Network> {
+        match eth_type {
+            IPV4 => ipv4(frame, at),
+            IPV6 => ipv6(frame, at),
             _ => None,
-        };
-        Some(Self { vlan, network })
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 mod checksum;
 mod edit;
 mod layout;
+mod protocols;
+mod tags;
 
 pub use checksum::complete_partial;
 pub use edit::{EditError, edit};

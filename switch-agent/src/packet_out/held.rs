@@ -92,7 +92,11 @@ pub fn remaining(
     let tcp = Layout::parse(packet)
         .and_then(|l| l.network)
         .is_some_and(|n| n.proto == 6);
+    let icmp6 = Layout::parse(packet)
+        .and_then(|l| l.network)
+        .is_some_and(|n| n.proto == 58);
     let l4 = |tcp_field, udp_field| if tcp { tcp_field } else { udp_field };
+    let icmp = |v4_field, v6_field| if icmp6 { v6_field } else { v4_field };
     let set = |field: Field, value: u128| Action::SetField { field, value };
     let mut actions = Vec::with_capacity(compiled.len());
     let mut told = false;
@@ -127,6 +131,31 @@ pub fn remaining(
             op::SET_L4_SRC => Some(set(l4(Field::TcpSrc, Field::UdpSrc), action.a.into())),
             op::SET_L4_DST => Some(set(l4(Field::TcpDst, Field::UdpDst), action.a.into())),
             op::SET_IP_DSCP => Some(set(Field::IpDscp, action.a.into())),
+            op::SET_IP_ECN => Some(set(Field::IpEcn, action.a.into())),
+            op::SET_ICMP_TYPE => Some(set(
+                icmp(Field::Icmpv4Type, Field::Icmpv6Type),
+                action.a.into(),
+            )),
+            op::SET_ICMP_CODE => Some(set(
+                icmp(Field::Icmpv4Code, Field::Icmpv6Code),
+                action.a.into(),
+            )),
+            op::SET_ARP_OP => Some(set(Field::ArpOp, action.a.into())),
+            op::SET_ARP_SPA => Some(set(Field::ArpSpa, u128::from(c >> 32))),
+            op::SET_ARP_TPA => Some(set(Field::ArpTpa, u128::from(c >> 32))),
+            op::SET_ARP_SHA => Some(set(Field::ArpSha, u128::from(c >> 16))),
+            op::SET_ARP_THA => Some(set(Field::ArpTha, u128::from(c >> 16))),
+            op::SET_IPV6_FLABEL => Some(set(Field::Ipv6Flabel, action.b.into())),
+            op::SET_ND_TARGET => half(&mut upper, Field::Ipv6NdTarget),
+            op::SET_ND_SLL => Some(set(Field::Ipv6NdSll, u128::from(c >> 16))),
+            op::SET_ND_TLL => Some(set(Field::Ipv6NdTll, u128::from(c >> 16))),
+            op::SET_MPLS_LABEL => Some(set(Field::MplsLabel, action.b.into())),
+            op::SET_MPLS_TC => Some(set(Field::MplsTc, action.a.into())),
+            op::SET_PBB_ISID => Some(set(Field::PbbIsid, action.b.into())),
+            op::SET_NW_TTL => Some(Action::SetNwTtl(action.a as u8)),
+            op::DEC_NW_TTL => Some(Action::DecNwTtl),
+            op::SET_MPLS_TTL => Some(Action::SetMplsTtl(action.a as u8)),
+            op::DEC_MPLS_TTL => Some(Action::DecMplsTtl),
             // The controller has it already.
             op::CONTROLLER => {
                 told = true;

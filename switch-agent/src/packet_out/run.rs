@@ -68,6 +68,9 @@ pub enum PacketOutError {
         "group {0}: the action list refers to a group, which must be resolved by the coordinator"
     )]
     Group(u32),
+    /// Frames of packet-outs go to their ports' hosts by tunnel, which has no queues.
+    #[error("set_queue:{0}: packet-outs cannot choose a queue")]
+    Queue(u32),
     /// An action does not fit the packet.
     #[error(transparent)]
     Edit(#[from] EditError),
@@ -80,7 +83,7 @@ impl From<PacketOutError> for CommandError {
     fn from(error: PacketOutError) -> Self {
         let code = match error {
             PacketOutError::NoSuchPort(_) | PacketOutError::NoSuchInPort(_) => Code::NotFound,
-            PacketOutError::Group(_) => Code::Unsupported,
+            PacketOutError::Group(_) | PacketOutError::Queue(_) => Code::Unsupported,
             _ => Code::Invalid,
         };
         Self::new(code, error.to_string())
@@ -104,7 +107,12 @@ pub fn run(
                 output(switch, in_port, port, max_len, &packet, &mut out)?;
             }
             Action::Group(id) => return Err(PacketOutError::Group(id)),
-            _ => packet::edit(&mut packet, action)?,
+            Action::SetQueue(queue) => return Err(PacketOutError::Queue(queue)),
+            _ => match packet::edit(&mut packet, action) {
+                // The packet is dropped here; what was sent of it before is sent (OpenFlow 1.3.5, 5.12).
+                Err(EditError::TtlExpired) => break,
+                done => done?,
+            },
         }
         if out.len() > MAX_EMITS {
             return Err(PacketOutError::TooMany);
@@ -264,6 +272,20 @@ mod tests {
             panic!("{emits:?}");
         };
         assert_eq!(cut(packet.clone(), 6), [2, 0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_ttl_that_runs_out_ends_the_list() {
+        let mut packet = vec![0; 12];
+        packet.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, 59, 1]);
+        packet.extend([0; 32]);
+        let actions = [
+            Action::output(PortNo(1)),
+            Action::DecNwTtl,
+            Action::output(PortNo(2)),
+        ];
+        let emits = run(&switch(), PortNo::CONTROLLER, &actions, packet).unwrap();
+        assert_eq!(ports(&emits), [(101, false)]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{frames::*, world::*};
 use switch_abi::*;
 
 /// Runs `actions` then an output to port 2, in both modes; the frame that came out.
-fn change(w: &mut World, actions: &[Action], frame: &[u8]) -> Vec<u8> {
+pub fn change(w: &mut World, actions: &[Action], frame: &[u8]) -> Vec<u8> {
     w.reset();
     w.local(2, 2);
     w.rule(1, any(), any(), &[actions, &[output(2)]].concat());

@@ -6,6 +6,7 @@ mod drops;
 mod events;
 mod frames;
 mod parse;
+mod sets;
 mod tunnel;
 #[allow(dead_code, reason = "shared with the tests under traffic")]
 mod world;

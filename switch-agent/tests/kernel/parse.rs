@@ -10,6 +10,7 @@ fn assert_key(w: &mut World, name: &str, frame: &[u8], expected: FlowKey) {
     let all = FlowKey::from_words([u64::MAX; KEY_WORDS]);
     let expected = FlowKey {
         in_port: 11,
+        in_phy_port: 11,
         eth_dst: MAC_B,
         eth_src: MAC_A,
         ..expected
@@ -31,7 +32,7 @@ fn assert_key(w: &mut World, name: &str, frame: &[u8], expected: FlowKey) {
 
 /// The bytes of the key that differ: for the message of a failed test.
 fn differing(w: &mut World, mode: Mode, frame: &[u8], expected: FlowKey) -> Vec<usize> {
-    (0..64)
+    (0..KEY_WORDS * 8)
         .filter(|byte| {
             w.reset();
             let mut words = [0u64; KEY_WORDS];
@@ -52,8 +53,18 @@ fn v4() -> FlowKey {
     })
 }
 
+fn extended(key: FlowKey, headers: u16) -> FlowKey {
+    FlowKey {
+        ipv6_exthdr: headers.to_be_bytes(),
+        ..key
+    }
+}
+
 fn v6() -> FlowKey {
-    key(|k| (k.eth_type, k.ip_tos, k.ip_src, k.ip_dst) = ([0x86, 0xdd], 0xab, V6_SRC, V6_DST))
+    key(|k| {
+        (k.eth_type, k.ip_tos, k.ip_src, k.ip_dst) = ([0x86, 0xdd], 0xab, V6_SRC, V6_DST);
+        k.ipv6_flabel = [0, 0, 0, 1];
+    })
 }
 
 #[test]
@@ -148,6 +159,7 @@ fn headers() {
                 (k.eth_type, k.arp_op) = ([8, 6], [0, 1]);
                 k.ip_src[..4].copy_from_slice(&[10, 0, 0, 1]);
                 k.ip_dst[..4].copy_from_slice(&[10, 0, 0, 2]);
+                k.l2_sender = MAC_A;
             }),
         ),
         (
@@ -186,6 +198,7 @@ fn ipv6_and_its_extension_headers() {
     };
     let short: &[u8] = &[0, 1, 2, 0, 0, 0, 0];
     let long: &[u8] = &[1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let auth: &[u8] = &[1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2];
     let first: &[u8] = &[0, 0, 1, 0, 0, 0, 9];
     let later: &[u8] = &[0, 5, 1, 0, 0, 0, 9];
     let lone: &[u8] = &[0, 0, 0, 0, 0, 0, 9];
@@ -208,18 +221,46 @@ fn ipv6_and_its_extension_headers() {
                 ..v6()
             },
         ),
-        ("hop-by-hop", chain(&[(0, short)], 17, &udp(b"x")), udp_key),
+        (
+            "hop-by-hop",
+            chain(&[(0, short)], 17, &udp(b"x")),
+            extended(udp_key, EXTHDR_HOP),
+        ),
         (
             "three headers",
             chain(&[(0, short), (43, long), (60, short)], 17, &udp(b"x")),
-            udp_key,
+            extended(udp_key, EXTHDR_HOP | EXTHDR_ROUTER | EXTHDR_DEST),
+        ),
+        (
+            "headers that come again, in another order",
+            chain(&[(43, long), (0, short), (43, long)], 17, &udp(b"x")),
+            extended(
+                udp_key,
+                EXTHDR_HOP | EXTHDR_ROUTER | EXTHDR_UNREP | EXTHDR_UNSEQ,
+            ),
+        ),
+        (
+            "an authentication header",
+            chain(&[(51, auth)], 17, &udp(b"x")),
+            extended(udp_key, EXTHDR_AUTH),
+        ),
+        (
+            "encrypted",
+            ethernet(0x86dd, &ipv6(50, &[0; 16])),
+            extended(
+                FlowKey {
+                    ip_proto: 50,
+                    ..v6()
+                },
+                EXTHDR_ESP,
+            ),
         ),
         (
             "a first fragment",
             chain(&[(60, short), (44, first)], 17, &udp(b"x")),
             FlowKey {
                 frag: FRAG_ANY,
-                ..udp_key
+                ..extended(udp_key, EXTHDR_DEST | EXTHDR_FRAG)
             },
         ),
         (
@@ -228,20 +269,20 @@ fn ipv6_and_its_extension_headers() {
             FlowKey {
                 ip_proto: 17,
                 frag: FRAG_ANY | FRAG_LATER,
-                ..v6()
+                ..extended(v6(), EXTHDR_FRAG)
             },
         ),
         (
             "a whole packet in a fragment header",
             chain(&[(44, lone)], 17, &udp(b"x")),
-            udp_key,
+            extended(udp_key, EXTHDR_FRAG),
         ),
         (
             "more headers than are looked at",
             chain(&[(60, short); 7], 17, &udp(b"x")),
             FlowKey {
                 ip_proto: 60,
-                ..v6()
+                ..extended(v6(), EXTHDR_DEST | EXTHDR_UNREP)
             },
         ),
         (
@@ -249,7 +290,7 @@ fn ipv6_and_its_extension_headers() {
             ethernet(0x86dd, &ipv6(60, &[17, 9, 0, 0, 0, 0, 0, 0])),
             FlowKey {
                 ip_proto: 17,
-                ..v6()
+                ..extended(v6(), EXTHDR_DEST)
             },
         ),
         (
@@ -257,7 +298,7 @@ fn ipv6_and_its_extension_headers() {
             ethernet(0x86dd, &ipv6(59, b"")),
             FlowKey {
                 ip_proto: 59,
-                ..v6()
+                ..extended(v6(), EXTHDR_NONEXT)
             },
         ),
     ];
@@ -371,6 +412,7 @@ fn assert_key_xdp_only(w: &mut World, name: &str, frame: &[u8], expected: FlowKe
         all,
         FlowKey {
             in_port: 11,
+            in_phy_port: 11,
             eth_dst: MAC_B,
             eth_src: MAC_A,
             ..expected
@@ -381,4 +423,123 @@ fn assert_key_xdp_only(w: &mut World, name: &str, frame: &[u8], expected: FlowKe
     println!("{name}");
     w.run(Mode::Xdp, frame)
         .expect(Verdict::Drop, &["rx 1", "rule 1", "rule-drop 1"]);
+}
+
+#[test]
+fn neighbour_discovery() {
+    let mut w = World::new();
+    let message = |kind: u8, options: &[u8]| {
+        let icmp = [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &V6_DST, options].concat();
+        with_checksum(ethernet(0x86dd, &ipv6(58, &icmp)))
+    };
+    let icmp_key = |kind: u8| FlowKey {
+        ip_proto: 58,
+        l4_src: [0, kind],
+        nd_target: V6_DST,
+        ..v6()
+    };
+    let source = [&[1, 1][..], &MAC_A].concat();
+    let target = [&[2, 1][..], &MAC_B].concat();
+    let nonce = [14, 1, 1, 2, 3, 4, 5, 6];
+    let cases = [
+        (
+            "a solicitation without options",
+            message(135, &[]),
+            icmp_key(135),
+        ),
+        (
+            "a solicitation with its source",
+            message(135, &source),
+            FlowKey {
+                l2_sender: MAC_A,
+                ..icmp_key(135)
+            },
+        ),
+        (
+            "behind other options",
+            message(135, &[&nonce[..], &target, &source].concat()),
+            FlowKey {
+                l2_sender: MAC_A,
+                ..icmp_key(135)
+            },
+        ),
+        (
+            "an advertisement with its target",
+            message(136, &[&source[..], &target].concat()),
+            FlowKey {
+                l2_target: MAC_B,
+                ..icmp_key(136)
+            },
+        ),
+        (
+            "an option of no length",
+            message(136, &[2, 0, 0, 0, 0, 0, 0, 0]),
+            icmp_key(136),
+        ),
+        (
+            "an option cut off",
+            message(136, &target[..7]),
+            icmp_key(136),
+        ),
+        (
+            "a message cut off",
+            ethernet(0x86dd, &ipv6(58, &[136, 0, 0, 0, 0, 0, 0, 0, 0xfd])),
+            FlowKey {
+                nd_target: [0; 16],
+                ..icmp_key(136)
+            },
+        ),
+    ];
+    for (name, frame, key) in cases {
+        assert_key(&mut w, name, &frame, key);
+    }
+}
+
+#[test]
+fn mpls_and_pbb() {
+    let mut w = World::new();
+    let inner = udp4(b"x");
+    let stack = [&[0x12, 0x34, 0x5a, 64, 0, 0, 0x11, 32][..], &inner[14..]].concat();
+    let itag = [&[0xe0, 1, 2, 3][..], &inner].concat();
+    let mpls = key(|k| (k.eth_type, k.mpls) = ([0x88, 0x47], [0x12, 0x34, 0x5a, 0]));
+    let cases = [
+        ("the outermost label", ethernet(0x8847, &stack), mpls),
+        (
+            "multicast",
+            ethernet(0x8848, &stack),
+            FlowKey {
+                eth_type: [0x88, 0x48],
+                ..mpls
+            },
+        ),
+        (
+            "in a VLAN",
+            tagged(&ethernet(0x8847, &stack), 0x8100, 5),
+            FlowKey {
+                vlan_tci: [0x10, 5],
+                ..mpls
+            },
+        ),
+        (
+            "a label cut off",
+            ethernet(0x8847, &[1, 2, 3]),
+            FlowKey {
+                mpls: [0; 4],
+                ..mpls
+            },
+        ),
+        (
+            "pbb",
+            ethernet(0x88e7, &itag),
+            key(|k| (k.eth_type, k.pbb_isid) = ([0x88, 0xe7], [0, 1, 2, 3])),
+        ),
+        (
+            "pbb cut off",
+            ethernet(0x88e7, &itag[..17]),
+            key(|k| k.eth_type = [0x88, 0xe7]),
+        ),
+    ];
+    for (name, frame, key) in cases {
+        assert_key(&mut w, name, &frame, key);
+    }
 }

@@ -265,7 +265,9 @@ impl World {
             .is_none_or(|at| at + 1 == actions.len());
         let xdp = outputs <= 1 && last && !actions.iter().any(|a| tc_only.contains(&a.op));
         let mut entry = RuleEntry {
-            key: key.masked(&mask),
+            key: CompactMask::new(&mask).compact(&key),
+            key_words: CompactMask::new(&mask).count as u8,
+            apply_count: actions.len() as u8,
             valid_from: 1,
             priority,
             goto_table: NO_TABLE,
@@ -292,14 +294,14 @@ impl World {
         for (rule, mask) in rules.iter_mut().zip(&self.masks) {
             let run = tuples.entry((rule.switch_slot, rule.table)).or_default();
             let priority = rule.priority as u32;
-            match run.iter_mut().find(|t| t.mask == *mask) {
+            match run.iter_mut().find(|t| t.mask.expand() == *mask) {
                 Some(tuple) => {
                     tuple.max_priority = tuple.max_priority.max(priority);
                     rule.tuple = tuple.id;
                 }
                 None => {
                     run.push(TupleEntry {
-                        mask: *mask,
+                        mask: CompactMask::new(mask),
                         max_priority: priority,
                         id: next_id,
                     });
@@ -307,7 +309,7 @@ impl World {
                     next_id += 1;
                 }
             }
-            rule.hash = hash_key(rule.tuple, rule.key.words());
+            rule.hash = hash_key(rule.tuple, &rule.key, rule.key_words.into());
         }
         let mut start = 1;
         for ((switch, table), run) in &mut tuples {

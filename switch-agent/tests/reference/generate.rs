@@ -103,8 +103,7 @@ fn rule(random: &mut Random, table: u8, priority: u16, matching: Match) -> Rule 
         matching,
         actions: vec![],
         goto_table,
-        idle_timeout: 0,
-        hard_timeout: 0,
+        ..Rule::default()
     };
     for _ in 0..random.pick(&[0, 1, 1, 2, 2, 3, 4, 6]) {
         // Those that do not fit the match are left out.
@@ -178,6 +177,7 @@ fn value(random: &mut Random, field: Field) -> u128 {
         Field::Icmpv4Code | Field::Icmpv6Code => random.below(2) as u128,
         Field::ArpOp => 1 + random.below(2) as u128,
         Field::Ipv6Src | Field::Ipv6Dst => random.pick(&IPV6),
+        other => unreachable!("{other:?} is not among those that matches and actions are made of"),
     }
 }
 

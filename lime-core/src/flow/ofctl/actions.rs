@@ -5,7 +5,7 @@ use super::items::{Item, check_length, error_at, items};
 use super::names;
 use super::value;
 use crate::PortNo;
-use crate::flow::{Action, Field, MAX_LEN_ALL, Match};
+use crate::flow::{Action, Field, MAX_LEN_ALL, Match, MetadataWrite, sort_set};
 
 /// OpenFlow 1.3.5, 7.2.3.7: OFPVID_PRESENT.
 const VID_PRESENT: u128 = 0x1000;
@@ -14,6 +14,9 @@ const VID_PRESENT: u128 = 0x1000;
 #[derive(Debug, Default)]
 pub(super) struct ActionList {
     pub actions: Vec<Action>,
+    pub clear_actions: bool,
+    pub write_actions: Vec<Action>,
+    pub write_metadata: Option<MetadataWrite>,
     pub goto_table: Option<u8>,
 }
 
@@ -21,6 +24,21 @@ pub(super) struct ActionList {
 pub fn parse_actions(text: &str) -> Result<Vec<Action>, SyntaxError> {
     check_length(text)?;
     let list = read(text, 0, &Match::any())?;
+    let instruction = if list.clear_actions {
+        "clear_actions"
+    } else if !list.write_actions.is_empty() {
+        "write_actions"
+    } else {
+        "write_metadata"
+    };
+    if list.clear_actions || !list.write_actions.is_empty() || list.write_metadata.is_some() {
+        let problem = Problem::Unsupported {
+            name: instruction.to_owned(),
+            instead: "a packet-out has only actions, which are done at once; list them".to_owned(),
+        };
+        let at = text.to_ascii_lowercase().find(instruction).unwrap_or(0);
+        return Err(error_at(text, at, problem));
+    }
     if list.goto_table.is_some() {
         let problem = Problem::Unsupported {
             name: "goto_table".to_owned(),
@@ -41,6 +59,7 @@ pub(super) fn read(text: &str, from: usize, matching: &Match) -> Result<ActionLi
         list: ActionList::default(),
         tagged: tagged(matching),
         matching,
+        last: Stage::Apply,
     };
     let items = items(text, from, &[':', '='])?;
     for item in &items {
@@ -77,12 +96,59 @@ struct Reader<'m> {
     list: ActionList,
     tagged: Option<bool>,
     matching: &'m Match,
+    last: Stage,
+}
+
+/// Instructions in the order in which they are carried out, and written (OpenFlow 1.3.5, 5.9).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Apply,
+    Clear,
+    Write,
+    Metadata,
+    Goto,
 }
 
 impl Reader<'_> {
     fn read(&mut self, item: &Item<'_>) -> Result<(), SyntaxError> {
         let name = item.name.to_ascii_lowercase();
-        let action = match name.as_str() {
+        let stage = match name.as_str() {
+            "clear_actions" => Stage::Clear,
+            "write_actions" => Stage::Write,
+            "write_metadata" => Stage::Metadata,
+            "goto_table" => Stage::Goto,
+            _ => Stage::Apply,
+        };
+        if stage < self.last || stage == self.last && stage != Stage::Apply {
+            return Err(item.unsupported(
+                "write each once and in this order: actions, clear_actions, write_actions, write_metadata, goto_table",
+            ));
+        }
+        self.last = stage;
+        match stage {
+            Stage::Apply => self.read_action(item, &name),
+            Stage::Clear => {
+                item.alone()?;
+                self.list.clear_actions = true;
+                Ok(())
+            }
+            Stage::Write => {
+                self.list.write_actions = read_set(item, self.matching)?;
+                Ok(())
+            }
+            Stage::Metadata => {
+                self.list.write_metadata = Some(read_metadata(item)?);
+                Ok(())
+            }
+            Stage::Goto => {
+                self.list.goto_table = Some(item.number(254_u8)?);
+                Ok(())
+            }
+        }
+    }
+
+    fn read_action(&mut self, item: &Item<'_>, name: &str) -> Result<(), SyntaxError> {
+        let action = match name {
             "output" => Action::output(read_port(item)?),
             "controller" => Action::Output {
                 port: PortNo::CONTROLLER,
@@ -90,13 +156,9 @@ impl Reader<'_> {
             },
             "in_port" | "flood" | "all" | "table" => {
                 item.alone()?;
-                Action::output(port(&name).ok_or_else(|| unknown(item))?)
+                Action::output(port(name).ok_or_else(|| unknown(item))?)
             }
             "group" => Action::Group(item.number(crate::flow::GROUP_MAX)?),
-            "goto_table" => {
-                self.list.goto_table = Some(item.number(254_u8)?);
-                return Ok(());
-            }
             "push_vlan" => {
                 self.tagged = Some(true);
                 Action::PushVlan(item.number(u16::MAX)?)
@@ -109,12 +171,12 @@ impl Reader<'_> {
             }
             "mod_vlan_vid" | "set_vlan_vid" => {
                 let vid: u128 = item.number(0xfff_u16)?;
-                self.push_missing_tag(&name);
+                self.push_missing_tag(name);
                 set(Field::VlanVid, VID_PRESENT | vid)
             }
             "mod_vlan_pcp" | "set_vlan_pcp" => {
                 let pcp = item.number(7_u8)?;
-                self.push_missing_tag(&name);
+                self.push_missing_tag(name);
                 set(Field::VlanPcp, pcp)
             }
             "mod_dl_src" => set_value(item, Field::EthSrc)?,
@@ -132,9 +194,49 @@ impl Reader<'_> {
                 let field = self.l4_field(item, name.ends_with("src"))?;
                 set_value(item, field)?
             }
+            "mod_nw_ecn" => set(Field::IpEcn, item.number(3_u8)?),
+            "mod_nw_ttl" => Action::SetNwTtl(item.number(u8::MAX)?),
+            "dec_ttl" => {
+                item.alone()?;
+                Action::DecNwTtl
+            }
+            "copy_ttl_in" => {
+                item.alone()?;
+                Action::CopyTtlIn
+            }
+            "copy_ttl_out" => {
+                item.alone()?;
+                Action::CopyTtlOut
+            }
+            "push_mpls" => {
+                self.tagged = None;
+                Action::PushMpls(item.number(u16::MAX)?)
+            }
+            "pop_mpls" => {
+                self.tagged = None;
+                Action::PopMpls(item.number(u16::MAX)?)
+            }
+            "set_mpls_label" => set(Field::MplsLabel, bracketed(item, 0xf_ffff)?),
+            "set_mpls_tc" => set(Field::MplsTc, bracketed(item, 7)?),
+            "set_mpls_ttl" => Action::SetMplsTtl(bracketed(item, 255)?),
+            "dec_mpls_ttl" => {
+                item.alone()?;
+                Action::DecMplsTtl
+            }
+            "push_pbb" => {
+                self.tagged = None;
+                Action::PushPbb(item.number(u16::MAX)?)
+            }
+            "pop_pbb" => {
+                item.alone()?;
+                self.tagged = None;
+                Action::PopPbb
+            }
+            "set_queue" => Action::SetQueue(item.number(u32::MAX)?),
+            "set_tunnel" | "set_tunnel64" => set(Field::TunnelId, item.number(u64::MAX)?),
             "set_field" => self.read_set_field(item)?,
             "resubmit" => return Err(resubmit(item)),
-            _ if item.value.is_none() => match port(&name) {
+            _ if item.value.is_none() => match port(name) {
                 Some(port) => Action::output(port),
                 None => return Err(unknown(item)),
             },
@@ -158,11 +260,13 @@ impl Reader<'_> {
             (Some(6), false) => Ok(Field::TcpDst),
             (Some(17), true) => Ok(Field::UdpSrc),
             (Some(17), false) => Ok(Field::UdpDst),
+            (Some(132), true) => Ok(Field::SctpSrc),
+            (Some(132), false) => Ok(Field::SctpDst),
             _ => {
                 let end = if source { "src" } else { "dst" };
                 Err(item.error(Problem::WhichProtocol {
                     name: item.name.to_owned(),
-                    needs: "tcp, udp, tcp6 or udp6",
+                    needs: "tcp, udp, sctp, tcp6, udp6 or sctp6",
                     instead: format!(
                         "; in a packet-out write set_field:PORT->tcp_{end} or set_field:PORT->udp_{end}"
                     ),
@@ -216,6 +320,63 @@ impl Reader<'_> {
     }
 }
 
+/// `write_actions(ACTIONS)`: the set, in the order in which it is run.
+fn read_set(item: &Item<'_>, matching: &Match) -> Result<Vec<Action>, SyntaxError> {
+    let expected = "(ACTIONS), as in write_actions(output:2)";
+    let text = item.value(expected)?;
+    let inner = text
+        .strip_prefix('(')
+        .and_then(|t| t.strip_suffix(')'))
+        .ok_or_else(|| item.bad_value(expected))?;
+    // What comes before makes way for blanks, so that columns stay what they are.
+    let from = item.at + item.name.len() + 1;
+    let mut padded = " ".repeat(from);
+    padded.push_str(inner);
+    let mut reader = Reader {
+        list: ActionList::default(),
+        // What else is in the set, now or from other tables, pushes tags: none is pushed here.
+        tagged: None,
+        matching,
+        last: Stage::Apply,
+    };
+    for inner in items(&padded, from, &[':', '='])? {
+        let name = inner.name.to_ascii_lowercase();
+        if matches!(
+            name.as_str(),
+            "drop" | "clear_actions" | "write_actions" | "write_metadata" | "goto_table"
+        ) {
+            return Err(inner.unsupported(
+                "it does not go into an action set; write it outside of the brackets",
+            ));
+        }
+        reader.read_action(&inner, &name)?;
+    }
+    let mut actions = reader.list.actions;
+    sort_set(&mut actions);
+    Ok(actions)
+}
+
+/// `write_metadata:VALUE[/MASK]`
+fn read_metadata(item: &Item<'_>) -> Result<MetadataWrite, SyntaxError> {
+    let expected = "a 64-bit number, perhaps with a mask behind it (/0xff)";
+    let text = item.value(expected)?;
+    let number = |t| value::bounded::<u64>(t, u64::MAX.into());
+    let (value, mask) = text.split_once('/').unwrap_or((text, "0xffffffffffffffff"));
+    let (value, mask) = number(value)
+        .zip(number(mask))
+        .ok_or_else(|| item.bad_value(expected))?;
+    let value = value & mask;
+    Ok(MetadataWrite { value, mask })
+}
+
+/// `NAME(NUMBER)` or `NAME:NUMBER`
+fn bracketed<T: TryFrom<u128>>(item: &Item<'_>, max: u128) -> Result<T, SyntaxError> {
+    let expected = format!("a number from 0 to {max}");
+    let text = item.value(&expected)?;
+    let inner = text.strip_prefix('(').and_then(|t| t.strip_suffix(')'));
+    value::bounded(inner.unwrap_or(text).trim(), max).ok_or_else(|| item.bad_value(expected))
+}
+
 fn set(field: Field, value: u128) -> Action {
     Action::SetField { field, value }
 }
@@ -239,7 +400,7 @@ fn port(text: &str) -> Option<PortNo> {
     })
 }
 
-fn read_port(item: &Item<'_>) -> Result<PortNo, SyntaxError> {
+pub(super) fn read_port(item: &Item<'_>) -> Result<PortNo, SyntaxError> {
     let expected = "a port number, in_port, flood, all or controller";
     let text = item.value(expected)?;
     if text.starts_with('(') {

@@ -92,6 +92,12 @@ pub enum Problem {
         /// What was found.
         what: &'static str,
     },
+    /// Something that only rules have.
+    #[error("a modification has no {what}: leave it out")]
+    NotInModify {
+        /// What was found.
+        what: &'static str,
+    },
     /// Something that has to be alone or last.
     #[error("{name} must be the {place} action")]
     Misplaced {

@@ -140,7 +140,7 @@ impl<'a> MatchReader<'a> {
                 let field = l4_field(self.exact(Field::IpProto), source).ok_or_else(|| {
                     item.error(Problem::WhichProtocol {
                         name: item.name.to_owned(),
-                        needs: "tcp, udp, icmp, tcp6, udp6 or icmp6",
+                        needs: "tcp, udp, sctp, icmp, tcp6, udp6, sctp6 or icmp6",
                         instead: format!(" (or write tcp_{0} or udp_{0})", &name[3..]),
                     })
                 })?;
@@ -221,6 +221,8 @@ fn l4_field(proto: Option<u128>, source: bool) -> Option<Field> {
         (6, false) => Field::TcpDst,
         (17, true) => Field::UdpSrc,
         (17, false) => Field::UdpDst,
+        (132, true) => Field::SctpSrc,
+        (132, false) => Field::SctpDst,
         (1, true) => Field::Icmpv4Type,
         (1, false) => Field::Icmpv4Code,
         (58, true) => Field::Icmpv6Type,

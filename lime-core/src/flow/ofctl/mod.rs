@@ -19,5 +19,5 @@ mod tests;
 
 pub use actions::parse_actions;
 pub use error::{Problem, SyntaxError};
-pub use print::{format_actions, format_match, format_rule};
-pub use rule::{DEFAULT_PRIORITY, parse_filter, parse_mod, parse_rule};
+pub use print::{format_actions, format_instructions, format_match, format_rule};
+pub use rule::{DEFAULT_PRIORITY, parse_add, parse_filter, parse_mod, parse_modify, parse_rule};

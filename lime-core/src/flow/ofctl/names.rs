@@ -18,6 +18,10 @@ pub(super) enum Form {
 /// Names that always mean one and the same field, first the one that is printed in set_field.
 pub(super) const FIELDS: &[(&str, Field)] = &[
     ("in_port", Field::InPort),
+    ("in_phy_port", Field::InPhyPort),
+    ("metadata", Field::Metadata),
+    ("tun_id", Field::TunnelId),
+    ("tunnel_id", Field::TunnelId),
     ("eth_dst", Field::EthDst),
     ("dl_dst", Field::EthDst),
     ("eth_src", Field::EthSrc),
@@ -36,15 +40,29 @@ pub(super) const FIELDS: &[(&str, Field)] = &[
     ("tcp_dst", Field::TcpDst),
     ("udp_src", Field::UdpSrc),
     ("udp_dst", Field::UdpDst),
+    ("sctp_src", Field::SctpSrc),
+    ("sctp_dst", Field::SctpDst),
     ("icmpv4_type", Field::Icmpv4Type),
     ("icmpv4_code", Field::Icmpv4Code),
     ("arp_op", Field::ArpOp),
     ("arp_spa", Field::ArpSpa),
     ("arp_tpa", Field::ArpTpa),
+    ("arp_sha", Field::ArpSha),
+    ("arp_tha", Field::ArpTha),
     ("ipv6_src", Field::Ipv6Src),
     ("ipv6_dst", Field::Ipv6Dst),
     ("icmpv6_type", Field::Icmpv6Type),
     ("icmpv6_code", Field::Icmpv6Code),
+    ("ipv6_label", Field::Ipv6Flabel),
+    ("ipv6_flabel", Field::Ipv6Flabel),
+    ("ipv6_exthdr", Field::Ipv6Exthdr),
+    ("nd_target", Field::Ipv6NdTarget),
+    ("nd_sll", Field::Ipv6NdSll),
+    ("nd_tll", Field::Ipv6NdTll),
+    ("mpls_label", Field::MplsLabel),
+    ("mpls_tc", Field::MplsTc),
+    ("mpls_bos", Field::MplsBos),
+    ("pbb_isid", Field::PbbIsid),
 ];
 
 /// Names whose field depends on the rest of the match, or whose value is written in another way.
@@ -87,6 +105,13 @@ pub(super) const KEYS: &[&str] = &[
     "cookie",
     "idle_timeout",
     "hard_timeout",
+    "send_flow_rem",
+    "no_packet_counts",
+    "no_byte_counts",
+    "check_overlap",
+    "reset_counts",
+    "out_port",
+    "out_group",
     "actions",
 ];
 
@@ -119,34 +144,39 @@ pub(super) const ACTIONS: &[&str] = &[
     "mod_nw_tos",
     "mod_tp_src",
     "mod_tp_dst",
+    "mod_nw_ecn",
+    "mod_nw_ttl",
+    "dec_ttl",
+    "copy_ttl_in",
+    "copy_ttl_out",
+    "push_mpls",
+    "pop_mpls",
+    "set_mpls_label",
+    "set_mpls_tc",
+    "set_mpls_ttl",
+    "dec_mpls_ttl",
+    "push_pbb",
+    "pop_pbb",
+    "set_queue",
+    "set_tunnel",
+    "clear_actions",
+    "write_actions",
+    "write_metadata",
 ];
 
 /// Keys of Open vSwitch that LIME does not have, by their beginning, and what to do.
 pub(super) const UNSUPPORTED_KEYS: &[(&str, &str)] = &[
     ("reg", "there are no registers; use more tables instead"),
     ("xreg", "there are no registers; use more tables instead"),
-    ("metadata", "there is no metadata; use more tables instead"),
     ("tun_", "tunnels between hosts are LIME's own business"),
     ("ct_", "there is no connection tracking"),
-    ("sctp_", "SCTP ports are not looked at; match sctp only"),
     ("tcp_flags", "TCP flags are not looked at"),
-    ("arp_sha", "match arp_spa or dl_src"),
-    ("arp_tha", "match arp_tpa or dl_dst"),
-    ("nd_", "match icmp6 and icmp_type"),
-    ("ipv6_label", "flow labels are not looked at"),
+    ("nd_", "match nd_target, nd_sll or nd_tll"),
     ("nw_ttl", "the TTL is not looked at"),
     ("nw_frag", "fragments are not told apart"),
     ("ip_frag", "fragments are not told apart"),
-    ("mpls_", "MPLS labels are not looked at"),
+    ("mpls_", "match mpls_label, mpls_tc or mpls_bos"),
     ("pkt_mark", "there are no packet marks"),
-    ("send_flow_rem", "removed rules are not announced"),
-    ("check_overlap", "overlapping rules are not checked for"),
-    (
-        "reset_counts",
-        "delete the rule first to clear its counters",
-    ),
-    ("out_port", "name the rules by match and cookie"),
-    ("out_group", "name the rules by match and cookie"),
     ("importance", "rules are never evicted"),
 ];
 
@@ -160,32 +190,13 @@ pub(super) const UNSUPPORTED_ACTIONS: &[(&str, &str)] = &[
     ("learn", "let a controller add the rules"),
     ("ct", "there is no connection tracking"),
     ("nat", "there is no connection tracking"),
-    ("dec_ttl", "the TTL cannot be changed"),
-    ("mod_nw_ttl", "the TTL cannot be changed"),
-    ("mod_nw_ecn", "the ECN bits cannot be changed"),
     ("load", "write set_field:VALUE->FIELD"),
     ("move", "fields cannot be copied"),
     ("push", "there are no registers"),
     ("pop", "there are no registers"),
-    ("enqueue", "there are no queues; write output:PORT"),
-    ("set_queue", "there are no queues"),
+    ("enqueue", "write set_queue:QUEUE,output:PORT"),
     ("bundle", "write group:ID with a select group"),
     ("multipath", "write group:ID with a select group"),
-    ("push_mpls", "MPLS labels cannot be pushed"),
-    ("pop_mpls", "MPLS labels cannot be popped"),
-    (
-        "set_tunnel",
-        "tunnels between hosts are LIME's own business",
-    ),
-    ("write_actions", "actions are applied in order; list them"),
-    (
-        "clear_actions",
-        "actions are applied in order; there is no set to clear",
-    ),
-    (
-        "write_metadata",
-        "there is no metadata; use more tables instead",
-    ),
     ("meter", "there are no meters"),
     ("clone", "actions are applied in order; list them"),
     ("note", "keep notes in the cookie"),
@@ -194,9 +205,14 @@ pub(super) const UNSUPPORTED_ACTIONS: &[(&str, &str)] = &[
 /// How a field's values are written.
 pub(super) fn form(field: Field) -> Form {
     match field {
-        Field::EthDst | Field::EthSrc => Form::Mac,
+        Field::EthDst
+        | Field::EthSrc
+        | Field::ArpSha
+        | Field::ArpTha
+        | Field::Ipv6NdSll
+        | Field::Ipv6NdTll => Form::Mac,
         Field::Ipv4Src | Field::Ipv4Dst | Field::ArpSpa | Field::ArpTpa => Form::Ipv4,
-        Field::Ipv6Src | Field::Ipv6Dst => Form::Ipv6,
+        Field::Ipv6Src | Field::Ipv6Dst | Field::Ipv6NdTarget => Form::Ipv6,
         _ => Form::Number,
     }
 }

@@ -9,7 +9,10 @@ use crate::flow::{Action, Field, FieldMatch, Match, Rule};
 
 /// Fields in the order that they are printed in; protocols come before them.
 const ORDER: &[(Field, &str)] = &[
+    (Field::TunnelId, "tun_id"),
+    (Field::Metadata, "metadata"),
     (Field::InPort, "in_port"),
+    (Field::InPhyPort, "in_phy_port"),
     (Field::VlanVid, "vlan_vid"),
     (Field::VlanPcp, "dl_vlan_pcp"),
     (Field::EthSrc, "dl_src"),
@@ -21,16 +24,29 @@ const ORDER: &[(Field, &str)] = &[
     (Field::ArpSpa, "arp_spa"),
     (Field::ArpTpa, "arp_tpa"),
     (Field::ArpOp, "arp_op"),
+    (Field::ArpSha, "arp_sha"),
+    (Field::ArpTha, "arp_tha"),
+    (Field::Ipv6Flabel, "ipv6_label"),
+    (Field::Ipv6Exthdr, "ipv6_exthdr"),
     (Field::IpDscp, "nw_tos"),
     (Field::IpEcn, "nw_ecn"),
     (Field::TcpSrc, "tp_src"),
     (Field::TcpDst, "tp_dst"),
     (Field::UdpSrc, "tp_src"),
     (Field::UdpDst, "tp_dst"),
+    (Field::SctpSrc, "tp_src"),
+    (Field::SctpDst, "tp_dst"),
     (Field::Icmpv4Type, "icmp_type"),
     (Field::Icmpv4Code, "icmp_code"),
     (Field::Icmpv6Type, "icmp_type"),
     (Field::Icmpv6Code, "icmp_code"),
+    (Field::Ipv6NdTarget, "nd_target"),
+    (Field::Ipv6NdSll, "nd_sll"),
+    (Field::Ipv6NdTll, "nd_tll"),
+    (Field::MplsLabel, "mpls_label"),
+    (Field::MplsTc, "mpls_tc"),
+    (Field::MplsBos, "mpls_bos"),
+    (Field::PbbIsid, "pbb_isid"),
 ];
 
 /// Writes to a String, which cannot fail.
@@ -53,15 +69,20 @@ pub fn format_rule(rule: &Rule) -> String {
     if rule.hard_timeout != 0 {
         put!(out, ",hard_timeout={}", rule.hard_timeout);
     }
+    for (set, name) in [
+        (rule.flags.send_flow_removed, "send_flow_rem"),
+        (rule.flags.no_packet_counts, "no_packet_counts"),
+        (rule.flags.no_byte_counts, "no_byte_counts"),
+    ] {
+        if set {
+            put!(out, ",{name}");
+        }
+    }
     let matching = format_match(&rule.matching);
     if !matching.is_empty() {
         put!(out, ",{matching}");
     }
-    put!(
-        out,
-        ",actions={}",
-        format_actions(&rule.actions, rule.goto_table)
-    );
+    put!(out, ",actions={}", format_instructions(rule));
     out
 }
 
@@ -121,12 +142,34 @@ fn vlan(m: &FieldMatch) -> String {
     part
 }
 
-/// Actions as they stand behind `actions=`; none and nowhere to go is `drop`.
-pub fn format_actions(actions: &[Action], goto_table: Option<u8>) -> String {
-    let mut parts: Vec<String> = actions.iter().map(action).collect();
-    if let Some(table) = goto_table {
+/// Everything that a rule does, as it stands behind `actions=`; nothing is `drop`.
+pub fn format_instructions(rule: &Rule) -> String {
+    let mut parts: Vec<String> = rule.actions.iter().map(action).collect();
+    if rule.clear_actions {
+        parts.push("clear_actions".to_owned());
+    }
+    if !rule.write_actions.is_empty() {
+        let set: Vec<String> = rule.write_actions.iter().map(action).collect();
+        parts.push(format!("write_actions({})", set.join(",")));
+    }
+    if let Some(write) = rule.write_metadata {
+        parts.push(match write.mask {
+            u64::MAX => format!("write_metadata:{:#x}", write.value),
+            mask => format!("write_metadata:{:#x}/{mask:#x}", write.value),
+        });
+    }
+    if let Some(table) = rule.goto_table {
         parts.push(format!("goto_table:{table}"));
     }
+    or_drop(parts)
+}
+
+/// Actions as they stand behind `actions=`; none is `drop`.
+pub fn format_actions(actions: &[Action]) -> String {
+    or_drop(actions.iter().map(action).collect())
+}
+
+fn or_drop(mut parts: Vec<String>) -> String {
     if parts.is_empty() {
         parts.push("drop".to_owned());
     }
@@ -155,5 +198,16 @@ fn action(action: &Action) -> String {
         Action::PushVlan(tpid) => format!("push_vlan:{tpid:#06x}"),
         Action::PopVlan => "pop_vlan".to_owned(),
         Action::Group(id) => format!("group:{id}"),
+        Action::SetNwTtl(ttl) => format!("mod_nw_ttl:{ttl}"),
+        Action::DecNwTtl => "dec_ttl".to_owned(),
+        Action::CopyTtlOut => "copy_ttl_out".to_owned(),
+        Action::CopyTtlIn => "copy_ttl_in".to_owned(),
+        Action::PushMpls(eth_type) => format!("push_mpls:{eth_type:#06x}"),
+        Action::PopMpls(eth_type) => format!("pop_mpls:{eth_type:#06x}"),
+        Action::SetMplsTtl(ttl) => format!("set_mpls_ttl({ttl})"),
+        Action::DecMplsTtl => "dec_mpls_ttl".to_owned(),
+        Action::PushPbb(eth_type) => format!("push_pbb:{eth_type:#06x}"),
+        Action::PopPbb => "pop_pbb".to_owned(),
+        Action::SetQueue(queue) => format!("set_queue:{queue}"),
     }
 }

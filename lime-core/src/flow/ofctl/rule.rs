@@ -6,7 +6,10 @@ use super::items::{Item, check_length, error_at, items};
 use super::matching::MatchReader;
 use super::names;
 use super::value;
-use crate::flow::{ALL_TABLES, FlowMod, Match, Rule, RuleFilter, TABLES};
+use crate::PortNo;
+use crate::flow::{
+    ALL_TABLES, AddFlags, FlowMod, Match, Modify, Rule, RuleFilter, RuleFlags, TABLES,
+};
 
 /// A rule's priority when none is given, as in ovs-ofctl (OFP_DEFAULT_PRIORITY).
 pub const DEFAULT_PRIORITY: u16 = 32_768;
@@ -14,6 +17,27 @@ pub const DEFAULT_PRIORITY: u16 = 32_768;
 /// Reads a rule: `table=0,priority=100,ip,nw_dst=10.0.0.2,actions=output:2`. It has passed [`Rule::check`].
 pub fn parse_rule(text: &str) -> Result<Rule, SyntaxError> {
     let flow = read(text)?;
+    if flow.add != AddFlags::default() {
+        return Err(error_at(
+            text,
+            flow.add_at,
+            Problem::Unsupported {
+                name: "check_overlap or reset_counts".to_owned(),
+                instead: "these belong to a change, not to a rule; leave them out".to_owned(),
+            },
+        ));
+    }
+    rule_of(text, flow)
+}
+
+fn rule_of(text: &str, flow: Flow<'_>) -> Result<Rule, SyntaxError> {
+    if flow.out_port.is_some() || flow.out_group.is_some() {
+        let problem = Problem::Unsupported {
+            name: "out_port or out_group".to_owned(),
+            instead: "only deletes have it; leave it out".to_owned(),
+        };
+        return Err(error_at(text, flow.add_at, problem));
+    }
     let missing = || error_at(text, text.len(), Problem::MissingActions);
     let actions_item = flow.actions.ok_or_else(missing)?;
     if flow.cookie_mask.is_some() {
@@ -38,9 +62,13 @@ pub fn parse_rule(text: &str) -> Result<Rule, SyntaxError> {
         cookie: flow.cookie.unwrap_or(0),
         matching: flow.matching,
         actions: list.actions,
+        clear_actions: list.clear_actions,
+        write_actions: list.write_actions,
+        write_metadata: list.write_metadata,
         goto_table: list.goto_table,
         idle_timeout: flow.idle_timeout.unwrap_or(0),
         hard_timeout: flow.hard_timeout.unwrap_or(0),
+        flags: flow.flags,
     };
     match rule.check() {
         Ok(()) => Ok(rule),
@@ -59,6 +87,9 @@ pub fn parse_filter(text: &str, strict: bool) -> Result<RuleFilter, SyntaxError>
     if flow.idle_timeout.is_some() || flow.hard_timeout.is_some() {
         return Err(not_here("timeouts"));
     }
+    if flow.flags != RuleFlags::default() || flow.add != AddFlags::default() {
+        return Err(not_here("flags such as send_flow_rem"));
+    }
     if flow.priority.is_some() && !strict {
         return Err(not_here("priority (only a strict one has)"));
     }
@@ -76,11 +107,53 @@ pub fn parse_filter(text: &str, strict: bool) -> Result<RuleFilter, SyntaxError>
             None => 0,
         },
         matching: flow.matching,
+        out_port: flow.out_port,
+        out_group: flow.out_group,
     })
 }
 
-/// Reads a line of a file of changes: a rule to add, perhaps with `add` in front, or `delete FILTER`, `delete_strict FILTER`
-/// (ovs-ofctl(8), "Flow Mod file").
+/// Reads what rules are to do from now on: `table=1,tcp,actions=output:2`, the rules within this match; a `strict` one is about
+/// the rule of exactly this priority and match. A cookie, perhaps with a mask, restricts it further.
+pub fn parse_modify(text: &str, strict: bool) -> Result<Modify, SyntaxError> {
+    let mut flow = read(text)?;
+    let not_here = |what| error_at(text, 0, Problem::NotInModify { what });
+    if flow.idle_timeout.is_some() || flow.hard_timeout.is_some() {
+        return Err(not_here("timeouts"));
+    }
+    if flow.flags != RuleFlags::default() || flow.add.check_overlap {
+        return Err(not_here("flags but reset_counts"));
+    }
+    if flow.priority.is_some() && !strict {
+        return Err(not_here("priority (only a strict one has)"));
+    }
+    let cookie_mask = match flow.cookie {
+        Some(_) => flow.cookie_mask.take().unwrap_or(u64::MAX),
+        None => 0,
+    };
+    let reset_counts = flow.add.reset_counts;
+    let rule = rule_of(text, flow)?;
+    Ok(Modify {
+        rule,
+        cookie_mask,
+        strict,
+        reset_counts,
+    })
+}
+
+/// Reads a rule to add, with `check_overlap` and `reset_counts` where they are wanted.
+pub fn parse_add(text: &str) -> Result<FlowMod, SyntaxError> {
+    let flow = read(text)?;
+    let flags = flow.add;
+    let rule = rule_of(text, flow)?;
+    Ok(if flags == AddFlags::default() {
+        FlowMod::Add(rule)
+    } else {
+        FlowMod::AddWith(rule, flags)
+    })
+}
+
+/// Reads a line of a file of changes: a rule to add, perhaps with `add` in front, or `modify FLOW`, `modify_strict FLOW`,
+/// `delete FILTER`, `delete_strict FILTER` (ovs-ofctl(8), "Flow Mod file").
 pub fn parse_mod(text: &str) -> Result<FlowMod, SyntaxError> {
     let start = text.len() - text.trim_start().len();
     let word = text[start..]
@@ -94,18 +167,12 @@ pub fn parse_mod(text: &str) -> Result<FlowMod, SyntaxError> {
         rest
     };
     match word {
-        "add" => Ok(FlowMod::Add(parse_rule(&rest())?)),
+        "add" => parse_add(&rest()),
         "delete" => Ok(FlowMod::Delete(parse_filter(&rest(), false)?)),
         "delete_strict" => Ok(FlowMod::DeleteStrict(parse_filter(&rest(), true)?)),
-        "modify" | "modify_strict" => Err(error_at(
-            text,
-            start,
-            Problem::Unsupported {
-                name: word.to_owned(),
-                instead: "add the rule again with its new actions: it replaces the old one".into(),
-            },
-        )),
-        _ => Ok(FlowMod::Add(parse_rule(text)?)),
+        "modify" => Ok(FlowMod::Modify(parse_modify(&rest(), false)?)),
+        "modify_strict" => Ok(FlowMod::Modify(parse_modify(&rest(), true)?)),
+        _ => parse_add(text),
     }
 }
 
@@ -118,6 +185,12 @@ struct Flow<'a> {
     cookie_at: usize,
     idle_timeout: Option<u16>,
     hard_timeout: Option<u16>,
+    flags: RuleFlags,
+    add: AddFlags,
+    /// Where the last of these, or of `out_port` and `out_group`, is.
+    add_at: usize,
+    out_port: Option<PortNo>,
+    out_group: Option<u32>,
     matching: Match,
     actions: Option<Item<'a>>,
 }
@@ -132,6 +205,11 @@ fn read(text: &str) -> Result<Flow<'_>, SyntaxError> {
         cookie_at: 0,
         idle_timeout: None,
         hard_timeout: None,
+        flags: RuleFlags::default(),
+        add: AddFlags::default(),
+        add_at: 0,
+        out_port: None,
+        out_group: None,
         matching: Match::any(),
         actions: None,
     };
@@ -153,6 +231,25 @@ fn read(text: &str) -> Result<Flow<'_>, SyntaxError> {
             "priority" => flow.priority = Some(item.number(u16::MAX)?),
             "idle_timeout" => flow.idle_timeout = Some(item.number(u16::MAX)?),
             "hard_timeout" => flow.hard_timeout = Some(item.number(u16::MAX)?),
+            "send_flow_rem" => flow.flags.send_flow_removed = flag(&item)?,
+            "no_packet_counts" => flow.flags.no_packet_counts = flag(&item)?,
+            "no_byte_counts" => flow.flags.no_byte_counts = flag(&item)?,
+            "check_overlap" => {
+                flow.add.check_overlap = flag(&item)?;
+                flow.add_at = item.at;
+            }
+            "reset_counts" => {
+                flow.add.reset_counts = flag(&item)?;
+                flow.add_at = item.at;
+            }
+            "out_port" => {
+                flow.out_port = Some(actions::read_port(&item)?);
+                flow.add_at = item.at;
+            }
+            "out_group" => {
+                flow.out_group = Some(item.number(crate::flow::GROUP_MAX)?);
+                flow.add_at = item.at;
+            }
             "cookie" => {
                 (flow.cookie, flow.cookie_mask) = read_cookie(&item)?;
                 flow.cookie_at = item.at;
@@ -167,6 +264,11 @@ fn read(text: &str) -> Result<Flow<'_>, SyntaxError> {
     }
     flow.matching = matching.finish()?;
     Ok(flow)
+}
+
+fn flag(item: &Item<'_>) -> Result<bool, SyntaxError> {
+    item.alone()?;
+    Ok(true)
 }
 
 fn read_cookie(item: &Item<'_>) -> Result<(Option<u64>, Option<u64>), SyntaxError> {

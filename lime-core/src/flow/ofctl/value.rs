@@ -125,6 +125,14 @@ pub(super) fn write_exact(out: &mut String, field: Field, value: u128) {
         }
         Form::Ipv4 => write!(out, "{}", Ipv4Addr::from(value as u32)),
         Form::Ipv6 => write!(out, "{}", Ipv6Addr::from(value)),
+        Form::Number
+            if matches!(
+                field,
+                Field::Metadata | Field::TunnelId | Field::Ipv6Flabel | Field::Ipv6Exthdr
+            ) =>
+        {
+            write!(out, "{value:#x}")
+        }
         Form::Number if matches!(field, Field::EthType | Field::VlanVid) => {
             write!(out, "{value:#06x}")
         }

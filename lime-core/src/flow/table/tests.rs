@@ -16,6 +16,7 @@ fn rule(table: u8, priority: u16, port: u32, cookie: u64) -> Rule {
         goto_table: None,
         idle_timeout: 0,
         hard_timeout: 0,
+        ..Rule::default()
     }
 }
 
@@ -184,9 +185,86 @@ fn a_full_table_is_left_as_it_was() {
         FlowMod::Add(rule(0, 5, 3, 9)),
     ];
     let full = table.apply(more, 2, &mut next).unwrap_err();
-    assert_eq!(full, TableFull { rules: 3, limit: 2 });
+    assert_eq!(full, TableFull { rules: 3, limit: 2 }.into());
     assert_eq!(listed(&table), [1, 2]);
     assert!(table.iter().all(|(_, r)| r.cookie == 1));
+}
+
+#[test]
+fn modifications_change_what_rules_do_and_nothing_else() {
+    let mut table = FlowTable::new();
+    let mut next = ids();
+    let rules = [rule(0, 5, 1, 1), rule(0, 5, 2, 2), rule(1, 5, 1, 1)];
+    table.apply(rules.map(FlowMod::Add), 10, &mut next).unwrap();
+    let modify = |matching: Match, cookie_mask, strict| {
+        FlowMod::Modify(Modify {
+            rule: Rule {
+                priority: 5,
+                cookie: 1,
+                matching,
+                actions: vec![crate::flow::Action::Group(7)],
+                hard_timeout: 3,
+                ..Rule::default()
+            },
+            cookie_mask,
+            strict,
+            reset_counts: false,
+        })
+    };
+    // Strict, and there is none: nothing is added.
+    let nothing = table.apply([modify(Match::any(), 0, true)], 10, &mut next);
+    assert!(nothing.unwrap().is_empty());
+    // By cookie: one of the two in the table.
+    let delta = table
+        .apply([modify(Match::any(), u64::MAX, false)], 10, &mut next)
+        .unwrap();
+    assert_eq!((delta.added.len(), delta.removed.len()), (1, 1));
+    let added = delta.added.values().next().unwrap();
+    assert!(added.modified && !added.reset_counts);
+    assert_eq!(added.replaces, Some(RuleId(1)));
+    let expected = Rule {
+        actions: vec![crate::flow::Action::Group(7)],
+        ..rule(0, 5, 1, 1)
+    };
+    assert_eq!(*added.rule, expected);
+    // The same again is no change.
+    let again = table.apply([modify(Match::any(), u64::MAX, false)], 10, &mut next);
+    assert!(again.unwrap().is_empty());
+}
+
+#[test]
+fn overlapping_rules_are_refused_where_asked() {
+    let mut table = FlowTable::new();
+    let mut next = ids();
+    let there = rule(0, 5, 1, 1);
+    table
+        .apply([FlowMod::Add(there.clone())], 10, &mut next)
+        .unwrap();
+    let check = |rule| {
+        let flags = crate::flow::AddFlags {
+            check_overlap: true,
+            reset_counts: false,
+        };
+        FlowMod::AddWith(rule, flags)
+    };
+    let wide = Rule {
+        matching: Match::any(),
+        ..there.clone()
+    };
+    let two = [FlowMod::Add(rule(0, 5, 2, 1)), check(wide.clone())];
+    let error = table.apply(two, 10, &mut next).unwrap_err();
+    assert!(matches!(error, UpdateError::Overlap { index: 1, .. }));
+    assert_eq!(table.len(), 1, "all or nothing");
+    for fine in [
+        Rule {
+            priority: 6,
+            ..wide.clone()
+        },
+        Rule { table: 1, ..wide },
+        rule(0, 5, 3, 1),
+    ] {
+        table.apply([check(fine)], 10, &mut next).unwrap();
+    }
 }
 
 #[test]
@@ -247,6 +325,7 @@ fn any_mod() -> impl Strategy<Value = FlowMod> {
                 cookie,
                 cookie_mask,
                 matching,
+                ..RuleFilter::all()
             },
         );
     let add =
@@ -275,6 +354,7 @@ fn model(rules: &mut Vec<(RuleId, Rule)>, m: FlowMod, id: RuleId) {
             rules.retain(|(_, r)| !same(r));
             rules.push((id, new));
         }
+        FlowMod::AddWith(..) | FlowMod::Modify(_) => unreachable!("not among the random changes"),
         FlowMod::Delete(filter) => rules.retain(|(_, r)| !filter.selects(r, false)),
         FlowMod::DeleteStrict(filter) => rules.retain(|(_, r)| !filter.selects(r, true)),
     }

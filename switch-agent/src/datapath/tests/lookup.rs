@@ -34,8 +34,8 @@ impl Datapath {
             if best.is_some_and(|b| u32::from(b.priority) >= tuple.max_priority) {
                 break;
             }
-            let masked = key.masked(&tuple.mask);
-            let hash = hash_key(tuple.id, masked.words());
+            let masked = tuple.mask.compact(key);
+            let hash = hash_key(tuple.id, &masked, tuple.mask.count);
             let mut slot = maps.buckets.get(hash & self.store.bucket_mask, 0);
             let mut steps = 0;
             while slot != 0 {

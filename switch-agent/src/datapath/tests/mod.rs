@@ -75,6 +75,7 @@ pub(super) fn rule(priority: u16, fields: Vec<FieldMatch>, to: u32) -> Rule {
         goto_table: None,
         idle_timeout: 0,
         hard_timeout: 0,
+        ..Rule::default()
     }
 }
 

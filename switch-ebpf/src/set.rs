@@ -1,0 +1,90 @@
+//! The packet's action set (OpenFlow 1.3.5, 5.10), as references to the actions of the rules that wrote it. Classification builds it to
+//! know where the packet goes; execution builds it again, to run it.
+
+use crate::{
+    maps::RULES,
+    state::{SetAction, State},
+};
+use switch_abi::{
+    Action, MAX_ACTIONS, RULE_CLEAR_ACTIONS, RuleEntry, SET_SLOT_OUTPUT, SET_SLOTS, set_slot,
+};
+
+/// Clear-actions and write-actions of a rule.
+#[inline(always)]
+pub fn write(state: &mut State, slot: u32, rule: &RuleEntry) {
+    if rule.flags & RULE_CLEAR_ACTIONS != 0 {
+        state.set = 0;
+    }
+    if rule.action_count > rule.apply_count {
+        merge(state, slot);
+    }
+}
+
+#[inline(never)]
+fn merge(state: &mut State, slot: u32) -> u32 {
+    let Some(rule) = RULES.get(slot) else {
+        return 0;
+    };
+    let mut i = 0;
+    while i < MAX_ACTIONS {
+        if i >= rule.action_count as usize {
+            break;
+        }
+        if i >= rule.apply_count as usize {
+            // SAFETY: the index is below MAX_ACTIONS.
+            let action = unsafe { &*rule.actions.as_ptr().add(i) };
+            let at = set_slot(action) & (SET_SLOTS - 1);
+            // SAFETY: the index is masked.
+            unsafe {
+                (&raw mut state.set_actions)
+                    .cast::<SetAction>()
+                    .add(at as usize)
+                    .write(SetAction {
+                        rule: slot,
+                        index: i as u32,
+                    });
+            }
+            state.set |= 1 << at;
+        }
+        i += 1;
+    }
+    0
+}
+
+/// Whether the set does anything: without an output it does not.
+#[inline(always)]
+pub fn outputs(state: &State) -> bool {
+    state.set >> SET_SLOT_OUTPUT != 0
+}
+
+/// The action in a slot.
+#[inline(always)]
+pub fn action(state: &State, slot: u32) -> Option<&'static Action> {
+    // SAFETY: the index is masked.
+    let at = unsafe {
+        *(&raw const state.set_actions)
+            .cast::<SetAction>()
+            .add((slot & (SET_SLOTS - 1)) as usize)
+    };
+    let rule = RULES.get(at.rule)?;
+    // SAFETY: the mask keeps the index within the array.
+    Some(unsafe {
+        &*rule
+            .actions
+            .as_ptr()
+            .add(at.index as usize & (MAX_ACTIONS - 1))
+    })
+}
+
+/// The lowest slot in use, taken out. The set must not be empty.
+#[inline(always)]
+pub fn take(state: &mut State) -> u32 {
+    let lowest = state.set & state.set.wrapping_neg();
+    state.set &= !lowest;
+    // Its number is the count of the bits below. Without branches, which the verifier would all follow.
+    let mut n = lowest.wrapping_sub(1);
+    n -= n >> 1 & 0x5555_5555_5555_5555;
+    n = (n & 0x3333_3333_3333_3333) + (n >> 2 & 0x3333_3333_3333_3333);
+    n = n + (n >> 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    (n.wrapping_mul(0x0101_0101_0101_0101) >> 56) as u32 & (SET_SLOTS - 1)
+}
