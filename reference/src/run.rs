@@ -264,9 +264,10 @@ impl<'a> Run<'a, '_> {
     }
 }
 
-/// The actions that anybody can see: what changes the packet after the last output of the last table is not run.
+/// The actions that anybody can see: what changes the packet after the last output of the last table, with no action set to follow, is not run.
 fn seen(rule: &Rule) -> &[Action] {
-    if rule.goto_table.is_some() {
+    let no_set = rule.write_actions.is_empty() && (rule.clear_actions || rule.table == 0);
+    if rule.goto_table.is_some() || !no_set {
         return &rule.actions;
     }
     let last = rule

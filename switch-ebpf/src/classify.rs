@@ -59,9 +59,14 @@ pub fn role(entry: &SwitchEntry, clock: u32) -> Role {
     }
 }
 
-/// Walks tables and switches from `state.switch_slot` on; fills the trace and [`State::end`].
+/// Walks tables and switches from `state.switch_slot` on; fills the trace and [`State::end`]. A global function, as
+/// [`lime_look_up`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn classify(state: &mut State) -> u32 {
+pub extern "C" fn lime_classify() -> u32 {
+    let Some(state) = State::current() else {
+        return 0;
+    };
     state.end = END_LIMIT;
     state.set = 0;
     let mut context = state as *mut State;
@@ -74,7 +79,7 @@ pub fn classify(state: &mut State) -> u32 {
 
 /// One table. Returns 1 to end the walk.
 unsafe extern "C" fn step(_index: u64, context: *mut *mut State) -> u64 {
-    // SAFETY: `classify` passes a valid pointer.
+    // SAFETY: `lime_classify` passes a valid pointer.
     let state = unsafe { &mut **context };
     let slot = lime_look_up();
     if slot == 0 {

@@ -6,13 +6,13 @@ use crate::{
     counters, events,
     maps::RULES,
     output,
-    packet::Packet,
+    packet::{Packet, opaque},
     set,
-    state::{MAX_STEPS, STEP_HELD, STEP_LIMIT, State, Step, TAG_NONE},
+    state::{ActionRef, MAX_STEPS, STEP_HELD, STEP_LIMIT, State, Step, TAG_NONE},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
-    Action, DropReason, MAX_ACTIONS, NO_TABLE, PORT_NO_FLOOD, SET_SLOT_OUTPUT, SET_SLOTS, op,
+    DropReason, MAX_ACTIONS, NO_TABLE, PORT_NO_FLOOD, SET_SLOT_OUTPUT, SET_SLOTS, op,
 };
 
 /// What the callback gets.
@@ -62,7 +62,7 @@ unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
     let held = step.flags & STEP_HELD != 0;
     let count = rule.apply_count as u32;
     state.action = at + 1;
-    let (action, last) = if at < count {
+    let (reference, last) = if at < count {
         let last = at + 1 == count;
         if last {
             set::write(state, step.rule, rule);
@@ -70,9 +70,11 @@ unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
                 next_step(state, index);
             }
         }
-        // SAFETY: the mask keeps the index within the array.
-        let action = unsafe { &*rule.actions.as_ptr().add(at as usize & (MAX_ACTIONS - 1)) };
-        (action, last && state.action == 0)
+        let reference = ActionRef {
+            rule: step.rule,
+            index: at,
+        };
+        (reference, last && state.action == 0)
     } else {
         if at == 0 {
             set::write(state, step.rule, rule);
@@ -85,10 +87,10 @@ unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
         if state.set == 0 {
             next_step(state, index);
         }
-        let Some(action) = set::action(state, slot) else {
-            return 1;
-        };
-        (action, slot == SET_SLOT_OUTPUT)
+        (set::reference(state, slot), slot == SET_SLOT_OUTPUT)
+    };
+    let Some(action) = set::resolve(reference) else {
+        return 1;
     };
     match action.op {
         op::OUTPUT | op::IN_PORT | op::ALL | op::FLOOD if held => 0,
@@ -102,13 +104,13 @@ unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
                 counters::dropped(state.port, DropReason::OutputToInPort);
                 state.done += 1;
             } else {
-                output::emit(packet, state, action.b);
+                packet.emit(action.b);
             }
             0
         }
         op::IN_PORT => {
             let port = state.port;
-            output::emit(packet, state, port);
+            packet.emit(port);
             0
         }
         op::ALL | op::FLOOD if !P::XDP => {
@@ -128,7 +130,11 @@ unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
             events::packet_in(packet, state, step.rule, max_len, action.b);
             held as u64
         }
-        _ => change(packet, state, action),
+        _ => {
+            state.change = reference;
+            // The compiler knows what it returns, the verifier does not.
+            (opaque(packet.change() as usize) != 0) as u64
+        }
     }
 }
 
@@ -139,11 +145,18 @@ fn next_step(state: &mut State, index: u32) {
     state.action = 0;
 }
 
+/// Runs the action `state.change`, which changes the packet. Returns 1 to end.
 #[inline(always)]
-fn change<P: Packet>(packet: P, state: &mut State, action: &Action) -> u64 {
+pub fn change<P: Packet>(packet: P) -> u32 {
+    let Some(state) = State::current() else {
+        return 1;
+    };
+    let Some(action) = set::resolve(state.change) else {
+        return 1;
+    };
     // What is pending must go out as the packet is now.
     if state.pending.ifindex != 0 {
-        output::flush(packet, state);
+        packet.flush();
     }
     if actions::on_packet(packet, state, action) {
         return 0;

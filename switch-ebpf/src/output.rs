@@ -15,10 +15,13 @@ use switch_abi::{
 };
 
 /// Outputs to a port: makes the output that is pending, checks this one, and leaves it pending.
-#[inline(never)]
-pub fn emit<P: Packet>(packet: P, state: &mut State, slot: u32) -> u32 {
+#[inline(always)]
+pub fn emit<P: Packet>(packet: P, slot: u32) -> u32 {
+    let Some(state) = State::current() else {
+        return 0;
+    };
     if state.pending.ifindex != 0 {
-        flush(packet, state);
+        packet.flush();
     }
     state.done += 1;
     if state.spoilt != 0 {
@@ -169,15 +172,18 @@ unsafe extern "C" fn flood_one<P: Packet>(_index: u64, run: *mut (P, *mut State)
         return 1;
     }
     if slot != state.port && load(&port.flags) & state.flood_skip == 0 {
-        emit(packet, state, slot);
+        packet.emit(slot);
     }
     state.flood_next = load(&port.next);
     0
 }
 
 /// Sends a copy of the packet to the pending output.
-#[inline(never)]
-pub fn flush<P: Packet>(packet: P, state: &mut State) -> u32 {
+#[inline(always)]
+pub fn flush<P: Packet>(packet: P) -> u32 {
+    let Some(state) = State::current() else {
+        return 0;
+    };
     let port = state.pending.count_port;
     let length = packet.length();
     let sent = if state.pending.peer == 0 {

@@ -2,7 +2,7 @@
 
 /// A frame, as the kernel hands it to a program. Offsets count from the start of the Ethernet header; a VLAN tag in
 /// the socket buffer's metadata is not among the bytes.
-pub trait Packet: Copy {
+pub trait Packet: Stages + Copy {
     /// Whether this is XDP: one output, no events.
     const XDP: bool;
     /// Verdict: drop.
@@ -102,3 +102,68 @@ pub unsafe fn gather<const N: usize>(at: usize) -> [u8; N] {
     }
     bytes.0
 }
+
+/// Stages of the pipeline that the kernel verifies once each, and not again on each path to them. Their state is [`crate::state::State`].
+pub trait Stages {
+    /// [`crate::parse::parse`].
+    fn parse(self) -> u32;
+    /// [`crate::execute::change`].
+    fn change(self) -> u32;
+    /// [`crate::output::emit`].
+    fn emit(self, slot: u32) -> u32;
+    /// [`crate::output::flush`].
+    fn flush(self) -> u32;
+}
+
+/// [`Stages`] as global functions of these names.
+macro_rules! stages {
+    ($packet:ident, $context:ty, $parse:ident, $change:ident, $emit:ident, $flush:ident) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $parse(context: *mut $context) -> u32 {
+            crate::parse::parse($packet(context))
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $change(context: *mut $context) -> u32 {
+            crate::execute::change($packet(context))
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $emit(context: *mut $context, slot: u32) -> u32 {
+            crate::output::emit($packet(context), slot)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $flush(context: *mut $context) -> u32 {
+            crate::output::flush($packet(context))
+        }
+
+        impl crate::packet::Stages for $packet {
+            #[inline(always)]
+            fn parse(self) -> u32 {
+                $parse(self.0)
+            }
+
+            #[inline(always)]
+            fn change(self) -> u32 {
+                $change(self.0)
+            }
+
+            #[inline(always)]
+            fn emit(self, slot: u32) -> u32 {
+                $emit(self.0, slot)
+            }
+
+            #[inline(always)]
+            fn flush(self) -> u32 {
+                $flush(self.0)
+            }
+        }
+    };
+}
+
+pub(crate) use stages;

@@ -61,8 +61,12 @@ pub const MALFORMED: u32 = 1;
 pub const TOO_SHORT: u32 = 2;
 
 /// Fills `state.key` and the offsets from the frame at `state.base`. What is not of the frame (metadata, tunnel id) stays. [`PARSED`] ...
-#[inline(never)]
-pub fn parse<P: Packet>(packet: P, state: &mut State, in_port: u32) -> u32 {
+#[inline(always)]
+pub fn parse<P: Packet>(packet: P) -> u32 {
+    let Some(state) = State::current() else {
+        return MALFORMED;
+    };
+    let in_port = state.in_port;
     let base = state.base & 0xff;
     let Some(ethernet) = packet.read::<14>(base) else {
         return MALFORMED;

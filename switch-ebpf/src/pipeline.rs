@@ -111,7 +111,7 @@ fn deliver<P: Packet>(
         }
         _ => state.tag,
     };
-    output::emit(packet, state, slot);
+    packet.emit(slot);
     Ok(output::finish(packet, state))
 }
 
@@ -137,7 +137,8 @@ fn process<P: Packet>(packet: P, state: &mut State, slot: u32) -> Result<i32, St
         Role::None => return Err(Stop::Drop(slot, DropReason::NoInstance)),
         _ => {}
     }
-    match parse::parse(packet, state, port.port_no) {
+    state.in_port = port.port_no;
+    match packet.parse() {
         parse::PARSED => {}
         parse::TOO_SHORT if P::XDP => return Err(Stop::Pass),
         parse::TOO_SHORT => return Err(Stop::Drop(slot, DropReason::ResizeFailed)),
@@ -148,7 +149,7 @@ fn process<P: Packet>(packet: P, state: &mut State, slot: u32) -> Result<i32, St
         output::tunnel_to(packet, state, peer, TUNNEL_PROCESS, port.id, slot, false);
         return Ok(output::finish(packet, state));
     }
-    classify::classify(state);
+    classify::lime_classify();
     if P::XDP && state.end == END_TC {
         return Err(Stop::Pass);
     }

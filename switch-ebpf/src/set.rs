@@ -3,7 +3,7 @@
 
 use crate::{
     maps::RULES,
-    state::{SetAction, State},
+    state::{ActionRef, State},
 };
 use switch_abi::{
     Action, MAX_ACTIONS, RULE_CLEAR_ACTIONS, RuleEntry, SET_SLOT_OUTPUT, SET_SLOTS, set_slot,
@@ -37,9 +37,9 @@ fn merge(state: &mut State, slot: u32) -> u32 {
             // SAFETY: the index is masked.
             unsafe {
                 (&raw mut state.set_actions)
-                    .cast::<SetAction>()
+                    .cast::<ActionRef>()
                     .add(at as usize)
-                    .write(SetAction {
+                    .write(ActionRef {
                         rule: slot,
                         index: i as u32,
                     });
@@ -57,15 +57,20 @@ pub fn outputs(state: &State) -> bool {
     state.set >> SET_SLOT_OUTPUT != 0
 }
 
-/// The action in a slot.
+/// Where the action in a slot is.
 #[inline(always)]
-pub fn action(state: &State, slot: u32) -> Option<&'static Action> {
+pub fn reference(state: &State, slot: u32) -> ActionRef {
     // SAFETY: the index is masked.
-    let at = unsafe {
+    unsafe {
         *(&raw const state.set_actions)
-            .cast::<SetAction>()
+            .cast::<ActionRef>()
             .add((slot & (SET_SLOTS - 1)) as usize)
-    };
+    }
+}
+
+/// The action there.
+#[inline(always)]
+pub fn resolve(at: ActionRef) -> Option<&'static Action> {
     let rule = RULES.get(at.rule)?;
     // SAFETY: the mask keeps the index within the array.
     Some(unsafe {
@@ -74,6 +79,12 @@ pub fn action(state: &State, slot: u32) -> Option<&'static Action> {
             .as_ptr()
             .add(at.index as usize & (MAX_ACTIONS - 1))
     })
+}
+
+/// The action in a slot.
+#[inline(always)]
+pub fn action(state: &State, slot: u32) -> Option<&'static Action> {
+    resolve(reference(state, slot))
 }
 
 /// The lowest slot in use, taken out. The set must not be empty.

@@ -34,10 +34,10 @@ pub struct Step {
     pub pad: u32,
 }
 
-/// Where the action is that is in a slot of the action set.
+/// Where an action is.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct SetAction {
+pub struct ActionRef {
     /// Rule slot.
     pub rule: u32,
     /// Index among the rule's actions.
@@ -75,6 +75,8 @@ pub struct State {
     pub network: u32,
     /// The version that the packet is processed at.
     pub clock: u32,
+    /// Number of the ingress port.
+    pub in_port: u32,
     /// Ingress port slot, of the switch that the packet is in.
     pub port: u32,
     /// Switch slot that the packet is in.
@@ -121,6 +123,8 @@ pub struct State {
     pub action: u32,
     /// Outputs, events and drops so far: a packet without any was dropped by its rules.
     pub done: u32,
+    /// The action that changes the packet.
+    pub change: ActionRef,
     /// Next port of a flood.
     pub flood_next: u32,
     /// Ports with one of these flags are left out of the flood.
@@ -140,7 +144,7 @@ pub struct State {
     /// [`switch_abi::SET_SLOTS`] bits: which slots of the action set are in use. Built anew in each of the two phases.
     pub set: u64,
     /// The set's actions by slot: rule slot, and index among its actions.
-    pub set_actions: [SetAction; switch_abi::SET_SLOTS as usize],
+    pub set_actions: [ActionRef; switch_abi::SET_SLOTS as usize],
     /// The key as the mask being searched has it ([`switch_abi::CompactMask::compact`]).
     pub masked: [u64; switch_abi::KEY_WORDS],
     /// The packet's trajectory.

@@ -1,7 +1,7 @@
 //! [`Packet`] over TC: a socket buffer, with partial checksums, segmentation offload and a tag in its metadata.
 
 use crate::{
-    packet::{Packet, gather, opaque},
+    packet::{Packet, gather, opaque, stages},
     parse::{ETH_IPV4, ETH_IPV6, ETH_QINQ, ETH_VLAN},
     state::{State, TAG_INLINE, TAG_METADATA, TAG_NONE},
     tunnel::{STRIP_IPV4, STRIP_IPV6},
@@ -110,6 +110,8 @@ impl Tc {
 fn is_tag(eth_type: u16) -> bool {
     eth_type == ETH_VLAN || eth_type == ETH_QINQ
 }
+
+stages!(Tc, __sk_buff, lime_tc_parse, lime_tc_change, lime_tc_emit, lime_tc_flush);
 
 impl Packet for Tc {
     const XDP: bool = false;

@@ -2,7 +2,7 @@
 
 use crate::{
     checksum,
-    packet::{Packet, gather, opaque},
+    packet::{Packet, gather, opaque, stages},
     state::{State, TAG_INLINE, TAG_NONE},
 };
 use aya_ebpf::{
@@ -38,6 +38,8 @@ impl Xdp {
         self.read::<2>(offset).map(u16::from_ne_bytes)
     }
 }
+
+stages!(Xdp, xdp_md, lime_xdp_parse, lime_xdp_change, lime_xdp_emit, lime_xdp_flush);
 
 impl Packet for Xdp {
     const XDP: bool = true;

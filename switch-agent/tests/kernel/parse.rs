@@ -387,6 +387,7 @@ fn fragments_and_headers_cut_off() {
                 (k.eth_type, k.arp_op) = ([8, 6], [0, 1]);
                 k.ip_src[..4].copy_from_slice(&[10, 0, 0, 1]);
                 k.ip_dst[..4].copy_from_slice(&[10, 0, 0, 0]);
+                k.l2_sender = [2, 0, 0, 0, 0, 10];
             }),
         ),
     ];
@@ -521,10 +522,10 @@ fn mpls_and_pbb() {
             },
         ),
         (
-            "a label cut off",
+            "a label cut off, and padded with zeros",
             ethernet(0x8847, &[1, 2, 3]),
             FlowKey {
-                mpls: [0; 4],
+                mpls: [1, 2, 3, 0],
                 ..mpls
             },
         ),
@@ -534,9 +535,9 @@ fn mpls_and_pbb() {
             key(|k| (k.eth_type, k.pbb_isid) = ([0x88, 0xe7], [0, 1, 2, 3])),
         ),
         (
-            "pbb cut off",
-            ethernet(0x88e7, &itag[..17]),
-            key(|k| k.eth_type = [0x88, 0xe7]),
+            "pbb cut off, and padded with zeros",
+            ethernet(0x88e7, &itag[..4]),
+            key(|k| (k.eth_type, k.pbb_isid) = ([0x88, 0xe7], [0, 1, 2, 3])),
         ),
     ];
     for (name, frame, key) in cases {
