@@ -6,7 +6,7 @@ use crate::{
     packet::Packet,
     parse::{ETH_IPV4, ETH_IPV6, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP},
     rewrite, set,
-    state::{State, TAG_METADATA, TAG_NONE},
+    state::{ActionRef, State, TAG_METADATA, TAG_NONE},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{Action, FRAG_LATER, MAX_ACTIONS, SET_SLOTS, VLAN_PRESENT, op};
@@ -16,8 +16,8 @@ const VID: u16 = 0x0fff;
 
 /// Applies a rule's actions to the key, for the tables and switches that follow.
 #[inline(never)]
-pub fn on_key(state: &mut State, rule: u32) -> u32 {
-    let Some(rule) = RULES.get(rule) else {
+pub fn on_key(state: &mut State, slot: u32) -> u32 {
+    let Some(rule) = RULES.get(slot) else {
         return 0;
     };
     let mut i = 0;
@@ -25,9 +25,11 @@ pub fn on_key(state: &mut State, rule: u32) -> u32 {
         if i >= rule.apply_count as usize {
             break;
         }
-        // SAFETY: the index is below MAX_ACTIONS.
-        let action = unsafe { &*rule.actions.as_ptr().add(i) };
-        one_on_key(state, action);
+        state.change = ActionRef {
+            rule: slot,
+            index: i as u32,
+        };
+        lime_on_key();
         i += 1;
     }
     0
@@ -56,15 +58,21 @@ unsafe extern "C" fn set_step(_index: u64, context: *mut *mut State) -> u64 {
         return 1;
     }
     let slot = set::take(state);
-    let Some(action) = set::action(state, slot) else {
-        return 1;
-    };
-    one_on_key(state, action);
+    state.change = set::reference(state, slot);
+    lime_on_key();
     0
 }
 
-#[inline(always)]
-fn one_on_key(state: &mut State, action: &Action) {
+/// Runs the action `state.change` on the key. A global function, as [`crate::classify::lime_look_up`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lime_on_key() -> u32 {
+    let Some(state) = State::current() else {
+        return 0;
+    };
+    let Some(action) = set::resolve(state.change) else {
+        return 0;
+    };
     let c = action.c;
     let key = &mut state.key;
     let tci = u16::from_be_bytes(key.vlan_tci);
@@ -115,6 +123,7 @@ fn one_on_key(state: &mut State, action: &Action) {
         op::SET_TUNNEL_ID => key.tunnel_id = u64::from_be_bytes(c),
         _ => {}
     }
+    0
 }
 
 /// A label stack entry with another label.

@@ -205,19 +205,24 @@ fn inline_link(state: &State, port: u32) -> u32 {
     }
 }
 
-/// What [`link`] needs of a chain search.
+/// A table search.
 #[repr(C)]
 struct Search {
-    key: *const [u64; KEY_WORDS],
-    // In pairs: what is cleared together is stored as one word, which must be aligned on the stack.
+    state: *mut State,
+    /// The table's first tuple.
+    first: u32,
+    /// Best rule so far; 0: none.
+    best: u32,
+    best_priority: u32,
+    /// Of the present tuple: next rule of the chain, hash, ID, and how many words the mask uses.
     next: u32,
     hash: u32,
     tuple: u32,
     words: u32,
+    /// The chain's visible rule; 0: none.
     found: u32,
     priority: u32,
     clock: u32,
-    pad: u32,
 }
 
 /// The slot of the best visible rule in the state's table; 0: none. A global function without arguments, so that the kernel
@@ -233,13 +238,11 @@ extern "C" fn lime_look_up() -> u32 {
         return 0;
     };
     let run = TableRef::from_word(load(word));
-    let key = state.key.words().as_ptr();
-    let masked = (&raw mut state.masked).cast::<u64>();
-    let mask = bucket_mask();
-    let mut best = 0;
-    let mut priority = 0;
     let mut search = Search {
-        key: masked.cast(),
+        state,
+        first: run.start,
+        best: 0,
+        best_priority: 0,
         next: 0,
         hash: 0,
         tuple: 0,
@@ -247,56 +250,75 @@ extern "C" fn lime_look_up() -> u32 {
         found: 0,
         priority: 0,
         clock: state.clock,
-        pad: 0,
     };
-    let mut i = 0;
-    while i < MAX_TUPLES {
-        if i >= run.count {
-            break;
-        }
-        let Some(tuple) = TUPLES.get(run.start + i) else {
-            break;
-        };
-        if best != 0 && priority >= tuple.max_priority {
-            break;
-        }
-        let count = tuple.mask.count;
-        let mut hash = hash_start(tuple.id);
-        let mut w = 0;
-        while w < KEY_WORDS {
-            if w as u32 >= count {
-                break;
-            }
-            // SAFETY: the index is masked to the key's words; `w` is below KEY_WORDS.
-            let word = unsafe {
-                let from = *tuple.mask.index.as_ptr().add(w) as usize & (KEY_WORDS - 1);
-                *key.add(from) & *tuple.mask.words.as_ptr().add(w)
-            };
-            // SAFETY: `w` is below KEY_WORDS.
-            unsafe { masked.add(w).write(word) };
-            hash = hash_word(hash, word);
-            w += 1;
-        }
-        search.words = count;
-        search.tuple = tuple.id;
-        search.hash = hash_end(hash);
-        if let Some(head) = BUCKETS.get(search.hash & mask) {
-            search.next = load(head);
-            if search.next != 0 {
-                search.found = 0;
-                // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
-                unsafe {
-                    bpf_loop(MAX_CHAIN, link as *mut c_void, (&raw mut search).cast(), 0);
-                }
-                if search.found != 0 && (best == 0 || search.priority > priority) {
-                    best = search.found;
-                    priority = search.priority;
-                }
-            }
-        }
-        i += 1;
+    let count = if run.count < MAX_TUPLES {
+        run.count
+    } else {
+        MAX_TUPLES
+    };
+    // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
+    unsafe {
+        bpf_loop(count, tuple as *mut c_void, (&raw mut search).cast(), 0);
     }
-    best
+    search.best
+}
+
+/// One tuple of the table. Returns 1 to end the search.
+unsafe extern "C" fn tuple(index: u64, search: *mut Search) -> u64 {
+    // SAFETY: `lime_look_up` passes a valid pointer.
+    let search = unsafe { &mut *search };
+    // SAFETY: as above.
+    let state = unsafe { &mut *search.state };
+    let Some(tuple) = TUPLES.get(search.first + index as u32) else {
+        return 1;
+    };
+    if search.best != 0 && search.best_priority >= tuple.max_priority {
+        return 1;
+    }
+    let key = state.key.words().as_ptr();
+    let masked = (&raw mut state.masked).cast::<u64>();
+    let count = tuple.mask.count;
+    let mut hash = hash_start(tuple.id);
+    let mut w = 0;
+    while w < KEY_WORDS {
+        if w as u32 >= count {
+            break;
+        }
+        // SAFETY: the index is masked to the key's words; `w` is below KEY_WORDS.
+        let word = unsafe {
+            let from = *tuple.mask.index.as_ptr().add(w) as usize & (KEY_WORDS - 1);
+            *key.add(from) & *tuple.mask.words.as_ptr().add(w)
+        };
+        // SAFETY: `w` is below KEY_WORDS.
+        unsafe { masked.add(w).write(word) };
+        hash = hash_word(hash, word);
+        w += 1;
+    }
+    search.words = count;
+    search.tuple = tuple.id;
+    search.hash = hash_end(hash);
+    let Some(head) = BUCKETS.get(search.hash & bucket_mask()) else {
+        return 1;
+    };
+    search.next = load(head);
+    if search.next == 0 {
+        return 0;
+    }
+    search.found = 0;
+    // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
+    unsafe {
+        bpf_loop(
+            MAX_CHAIN,
+            link as *mut c_void,
+            core::ptr::from_mut(search).cast(),
+            0,
+        );
+    }
+    if search.found != 0 && (search.best == 0 || search.priority > search.best_priority) {
+        search.best = search.found;
+        search.best_priority = search.priority;
+    }
+    0
 }
 
 /// One rule of a bucket's chain. Returns 1 to end the search.
@@ -311,7 +333,9 @@ unsafe extern "C" fn link(_index: u64, search: *mut Search) -> u64 {
         return 1;
     }
     if rule.hash == search.hash && rule.tuple == search.tuple {
-        let (ours, theirs) = (search.key.cast::<u64>(), rule.key.as_ptr());
+        // SAFETY: as above.
+        let ours = unsafe { (&raw const (*search.state).masked).cast::<u64>() };
+        let theirs = rule.key.as_ptr();
         let mut differs = 0;
         let mut w = 0;
         while w < KEY_WORDS {

@@ -111,7 +111,14 @@ fn is_tag(eth_type: u16) -> bool {
     eth_type == ETH_VLAN || eth_type == ETH_QINQ
 }
 
-stages!(Tc, __sk_buff, lime_tc_parse, lime_tc_change, lime_tc_emit, lime_tc_flush);
+stages!(
+    Tc,
+    __sk_buff,
+    lime_tc_parse,
+    lime_tc_change,
+    lime_tc_emit,
+    lime_tc_flush
+);
 
 impl Packet for Tc {
     const XDP: bool = false;

@@ -39,7 +39,14 @@ impl Xdp {
     }
 }
 
-stages!(Xdp, xdp_md, lime_xdp_parse, lime_xdp_change, lime_xdp_emit, lime_xdp_flush);
+stages!(
+    Xdp,
+    xdp_md,
+    lime_xdp_parse,
+    lime_xdp_change,
+    lime_xdp_emit,
+    lime_xdp_flush
+);
 
 impl Packet for Xdp {
     const XDP: bool = true;

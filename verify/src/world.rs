@@ -29,20 +29,10 @@ pub struct Setting {
 impl Setting {
     /// Of a scenario.
     pub fn new(scenario: Scenario, mutation: Option<Mutation>) -> Self {
-        let rule = lime_core::flow::Rule {
-            table: 0,
-            priority: 0,
-            cookie: 0,
-            matching: lime_core::flow::Match::any(),
-            actions: Vec::new(),
-            goto_table: None,
-            idle_timeout: 0,
-            hard_timeout: 0,
-        };
         Self {
             scenario,
             mutation,
-            rule: Arc::new(rule),
+            rule: Arc::default(),
         }
     }
 
@@ -59,6 +49,7 @@ impl Setting {
                 .map(|r| Added {
                     id: id(r),
                     rule: Arc::clone(&self.rule),
+                    continues: None,
                 })
                 .collect(),
             remove: remove

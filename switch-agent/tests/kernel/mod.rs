@@ -8,5 +8,6 @@ mod frames;
 mod parse;
 mod sets;
 mod tunnel;
+mod verifier;
 #[allow(dead_code, reason = "shared with the tests under traffic")]
 mod world;
