@@ -51,7 +51,7 @@ pub const COORDINATOR: SocketAddr =
 /// Underlay device in each host.
 pub const UNDERLAY_DEVICE: &str = "underlay0";
 /// How long agents and coordinator may take to become ready.
-const READY: Duration = Duration::from_secs(15);
+const READY: Duration = Duration::from_secs(60);
 
 /// Whether this process may build labs.
 pub fn is_root() -> bool {
