@@ -24,3 +24,19 @@ pub const LAB_TC_HASH64: &str = "lab_tc_hash64";
 pub const LAB_XDP_FLOOR: &str = "lab_xdp_floor";
 /// In [`LAB`]: TC, returns at once.
 pub const LAB_TC_FLOOR: &str = "lab_tc_floor";
+/// In [`LAB`]: `ARRAY` of one `[u32; 6]`: which flows [`LAB_XDP_FLOWS`] and [`LAB_TC_FLOWS`] make. First IPv4 source address (host byte
+/// order), distance of two, how many; how many MAC source addresses (their last four bytes count from 0); the state of the random
+/// numbers; unused.
+pub const LAB_FLOWS_MAP: &str = "FLOWS";
+/// In [`LAB`]: XDP, gives the frame source addresses of [`LAB_FLOWS_MAP`] picked at random, then goes on in [`LAB_AFTER_XDP_MAP`].
+pub const LAB_XDP_FLOWS: &str = "lab_xdp_flows";
+/// In [`LAB`]: as [`LAB_XDP_FLOWS`], at TC and with [`LAB_AFTER_TC_MAP`].
+pub const LAB_TC_FLOWS: &str = "lab_tc_flows";
+/// In [`LAB`]: `PROG_ARRAY` of one XDP program (with fragments).
+pub const LAB_AFTER_XDP_MAP: &str = "AFTER_XDP";
+/// In [`LAB`]: `PROG_ARRAY` of one TC program.
+pub const LAB_AFTER_TC_MAP: &str = "AFTER_TC";
+/// In [`LAB`]: XDP, drops all frames and counts them in [`LAB_SINK_MAP`].
+pub const LAB_XDP_SINK: &str = "lab_xdp_sink";
+/// In [`LAB`]: `PERCPU_ARRAY` of one `u64`.
+pub const LAB_SINK_MAP: &str = "SINK";

@@ -6,7 +6,7 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
     helpers::generated::bpf_redirect,
     macros::{classifier, map, xdp},
-    maps::{Array, HashMap},
+    maps::{Array, HashMap, PerCpuArray, ProgramArray},
     programs::{TcContext, XdpContext},
 };
 
@@ -70,6 +70,81 @@ pub fn lab_tc_hash64(ctx: TcContext) -> i32 {
         Some(()) => TC_ACT_UNSPEC,
         None => TC_ACT_SHOT,
     }
+}
+
+/// Which flows [`lab_xdp_flows`] and [`lab_tc_flows`] make: the first IPv4 source address, the distance of two, how many; how many MAC
+/// source addresses; and the state of the random numbers.
+#[map]
+static FLOWS: Array<[u32; 6]> = Array::with_max_entries(1, 0);
+
+/// Where [`lab_xdp_flows`] goes on, in its only entry.
+#[map]
+static AFTER_XDP: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// Where [`lab_tc_flows`] goes on, in its only entry.
+#[map]
+static AFTER_TC: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// Frames that [`lab_xdp_sink`] has dropped.
+#[map]
+static SINK: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Makes the frame one of a flow picked at random, then goes on in another program.
+#[xdp(frags)]
+pub fn lab_xdp_flows(ctx: XdpContext) -> u32 {
+    pick_flow(ctx.data(), ctx.data_end());
+    // SAFETY: nothing here needs to be dropped.
+    unsafe { AFTER_XDP.tail_call(&ctx, 0) };
+    xdp_action::XDP_ABORTED
+}
+
+/// Makes the frame one of a flow picked at random, then goes on in another program.
+#[classifier]
+pub fn lab_tc_flows(ctx: TcContext) -> i32 {
+    pick_flow(ctx.data(), ctx.data_end());
+    // SAFETY: nothing here needs to be dropped.
+    unsafe { AFTER_TC.tail_call(&ctx, 0) };
+    TC_ACT_SHOT
+}
+
+/// Counts and drops every frame.
+#[xdp(frags)]
+pub fn lab_xdp_sink(_ctx: XdpContext) -> u32 {
+    if let Some(count) = SINK.get_ptr_mut(0) {
+        // SAFETY: this CPU alone writes it.
+        unsafe { *count += 1 };
+    }
+    xdp_action::XDP_DROP
+}
+
+/// Writes other source addresses into an untagged frame, MAC (its last four bytes) and IPv4. The IPv4 header's checksum is left as it is:
+/// nothing on the way looks at it.
+#[inline(always)]
+fn pick_flow(data: usize, data_end: usize) {
+    let Some(flows) = FLOWS.get_ptr_mut(0) else {
+        return;
+    };
+    if data + 34 > data_end {
+        return;
+    }
+    // SAFETY: the entry is there; two runs at once would draw the same numbers, which is no harm.
+    let [first, step, count, macs, state, _] = unsafe { *flows };
+    let (state, index) = draw(state, count);
+    let (state, mac) = draw(state, macs);
+    let address = first.wrapping_add(index.wrapping_mul(step)).to_be();
+    // SAFETY: as above; and the bytes are there, as just checked.
+    unsafe {
+        (*flows)[4] = state;
+        ((data + 8) as *mut u32).write_unaligned(mac.to_be());
+        ((data + 26) as *mut u32).write_unaligned(address);
+    }
+}
+
+/// A random number below `count`, by a linear congruential generator (Numerical Recipes, 7.1), whose upper bits are the good ones.
+#[inline(always)]
+fn draw(state: u32, count: u32) -> (u32, u32) {
+    let state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+    (state, (state as u64 * count as u64 >> 32) as u32)
 }
 
 #[inline(always)]

@@ -131,7 +131,7 @@ impl Pins {
             (maps::TUNNEL_PORTS, sizes.tunnel_ports),
             (maps::EVENTS, limits.event_ring_bytes),
         ];
-        let mut ebpf = load_object(object, &meta, &entries, &[])?;
+        let mut ebpf = load_object(object, &meta, &entries, &[], limits.flow_cache)?;
         for name in PROGRAMS {
             let path = self.path(name);
             let program = load_program(&mut ebpf, name)?;
@@ -211,6 +211,7 @@ impl Pins {
             switches: sizes.switches.saturating_sub(1),
             peers: sizes.peers.saturating_sub(2),
             event_ring_bytes: entries(maps::EVENTS)?,
+            flow_cache: true,
         };
         if !sizes.fit(&meta) {
             return Err(DatapathError::invalid(
@@ -328,7 +329,9 @@ pub(crate) fn load_object(
     meta: &Meta,
     entries: &[(&str, u32)],
     pinned: &[(&str, PathBuf)],
+    flow_cache: bool,
 ) -> Result<Ebpf> {
+    let flow_cache = u32::from(flow_cache);
     let mut loader = EbpfLoader::new();
     for (name, path) in pinned {
         loader.map_pin_path(name, path.as_path());
@@ -340,6 +343,8 @@ pub(crate) fn load_object(
         .override_global("RULE_STRIDE", &meta.rules, true)
         .override_global("PORT_STRIDE", &meta.ports, true)
         .override_global("BUCKET_MASK", &meta.bucket_mask, true)
+        // Programs without a cache have no such constant.
+        .override_global("FLOW_CACHE", &flow_cache, false)
         .load(object)
         .map_err(|e| DatapathError::kernel("load the kernel object", e))
 }

@@ -50,7 +50,7 @@ impl Pins {
             .get(&0, 0)
             .map_err(|e| DatapathError::kernel("read the META map", e))?;
         let pinned = MAPS.map(|name| (name, self.path(name)));
-        let mut ebpf = load_object(object, &meta, &[], &pinned)?;
+        let mut ebpf = load_object(object, &meta, &[], &pinned, true)?;
         for name in PROGRAMS {
             load_program(&mut ebpf, name)?;
         }

@@ -23,6 +23,7 @@ pub(super) fn limits() -> Limits {
         switches: 4,
         peers: 4,
         event_ring_bytes: 4096,
+        flow_cache: true,
     }
 }
 
