@@ -2,6 +2,7 @@
 
 mod bench;
 mod binaries;
+mod debian;
 mod demo;
 mod ebpf;
 mod fuzz;

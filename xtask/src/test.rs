@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::binaries;
+use crate::{
+    binaries,
+    debian::{self, Program},
+};
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -13,9 +16,38 @@ pub struct Args {
     filter: Vec<String>,
 }
 
+/// What `tests/tests/applications.rs` runs across a network.
+const PROGRAMS: [Program; 6] = [
+    Program {
+        name: "ping",
+        package: "iputils-ping",
+    },
+    Program {
+        name: "iperf3",
+        package: "iperf3",
+    },
+    Program {
+        name: "curl",
+        package: "curl",
+    },
+    Program {
+        name: "busybox",
+        package: "busybox",
+    },
+    Program {
+        name: "dnsmasq",
+        package: "dnsmasq-base",
+    },
+    Program {
+        name: "dig",
+        package: "bind9-dnsutils",
+    },
+];
+
 /// Runs the tests. The exit code is the runner's.
 pub fn run(args: &Args) -> Result<ExitCode> {
     binaries::need_root("the test suite")?;
+    debian::ensure_programs(&PROGRAMS)?;
     binaries::build()?;
     let nextest = binaries::cargo()
         .args(["nextest", "--version"])
