@@ -1,12 +1,11 @@
 //! How long it takes to clone a switch to a second host, beside installing its rules in bulk on the first.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::api::Installation;
 use crate::options::Options;
 use crate::report::{Figure, Report};
 use crate::ruleset;
-use crate::stats::median;
 
 const SIZES: [usize; 3] = [1000, 10_000, 100_000];
 /// Masks of the rules.
@@ -21,33 +20,32 @@ pub async fn run(options: &Options, report: &mut Report) {
     for rules in SIZES {
         let name = format!("clone/{rules}-rules");
         match one_size(&mut installation, rules, options).await {
-            Ok((clone, install)) => report.add(
-                Figure::new(name, clone * 1e3, "ms")
-                    .beside("installing the rules in bulk", install * 1e3),
-            ),
+            Ok((clone, install)) => {
+                let reference = "installing the rules in bulk";
+                let figure = Figure::paired(&name, &clone, "ms", reference, &install);
+                report.add_or_fail(&name, figure);
+            }
             Err(e) => report.failed(&name, &e),
         }
     }
 }
 
-/// Seconds of cloning, and of installing.
+/// Milliseconds of cloning, and of installing, round by round.
 async fn one_size(
     installation: &mut Installation,
     rules: usize,
     options: &Options,
-) -> Result<(f64, f64)> {
-    let mut seconds = (Vec::new(), Vec::new());
+) -> Result<(Vec<f64>, Vec<f64>)> {
+    let mut times = (Vec::new(), Vec::new());
     for round in 0..options.pick(5, 1) {
         let switch = format!("s{rules}x{round}");
         installation.create_switch(&switch, "a").await?;
         let set = ruleset::rules(rules, MASKS);
-        seconds.1.push(installation.add_rules(&switch, set).await?);
-        seconds
-            .0
-            .push(installation.add_instance(&switch, "b").await?);
+        let installed = installation.add_rules(&switch, set).await?;
+        let cloned = installation.add_instance(&switch, "b").await?;
+        times.0.push(cloned * 1e3);
+        times.1.push(installed * 1e3);
         installation.delete_switch(&switch).await?;
     }
-    median(&seconds.0)
-        .zip(median(&seconds.1))
-        .context("no rounds")
+    Ok(times)
 }

@@ -5,8 +5,12 @@
 
 mod api;
 mod clone;
+mod latency;
+mod memory;
 mod options;
 mod pipeline;
+mod priority;
+mod programs;
 mod report;
 mod rules;
 mod ruleset;
@@ -15,6 +19,9 @@ mod site;
 mod stats;
 mod syscall;
 mod throughput;
+mod turns;
+mod uplink;
+mod ways;
 
 use std::process::ExitCode;
 
@@ -42,6 +49,7 @@ fn run() -> Result<bool> {
         // Before minutes of measuring, not after.
         std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     }
+    let _priority = priority::Priority::raise()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -52,6 +60,10 @@ fn run() -> Result<bool> {
         for group in options.groups() {
             eprintln!("{}: {}", group.name(), group.about());
             match group {
+                Group::Cache => pipeline::run_cache(&options, &mut report).await,
+                Group::Uplink => uplink::run(&options, &mut report).await,
+                Group::Latency => latency::run(&options, &mut report).await,
+                Group::Memory => memory::run(&options, &mut report).await,
                 Group::Pipeline => pipeline::run(&options, &mut report).await,
                 Group::Rules => rules::run(&options, &mut report).await,
                 Group::Clone => clone::run(&options, &mut report).await,
@@ -60,6 +72,9 @@ fn run() -> Result<bool> {
         }
     });
     print!("{}", report.table());
+    if let Some(directory) = &options.plots {
+        report.draw(directory)?;
+    }
     if let Some(path) = &options.json {
         let text = report.json().context("cannot write the report as JSON")?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;

@@ -8,12 +8,11 @@ use lime_core::{Epoch, NetworkId, SwitchId};
 use switch_agent::datapath::{Datapath, Limits};
 
 use crate::api::{BATCH, Installation};
-use crate::options::Options;
+use crate::options::{Group, Options};
 use crate::report::{Bar, Figure, Report};
 use crate::ruleset;
 use crate::settings::active;
 use crate::site::Site;
-use crate::stats::median;
 use crate::syscall::{self, PerRule};
 
 const HOST: &str = "a";
@@ -25,23 +24,26 @@ const COUNT: usize = 50_000;
 /// Measures the group.
 pub async fn run(options: &Options, report: &mut Report) {
     let name = "rules/datapath-stage";
-    match by_datapath(options).await {
-        Ok((rate, reference)) => report.add(figure(name, rate, reference).bar(Bar::AtLeast(50.0))),
-        Err(e) => report.failed(name, &e),
+    let staged = by_datapath(options).await;
+    let staged = staged.and_then(|rates| figure(name, &rates));
+    report.add_or_fail(name, staged.map(|f| f.bar(Bar::AtLeast(50.0))));
+    if options.only_bars(Group::Rules) {
+        return;
     }
     let name = "rules/end-to-end";
-    match end_to_end(options).await {
-        Ok((rate, reference)) => report.add(figure(name, rate, reference)),
-        Err(e) => report.failed(name, &e),
-    }
+    let rates = end_to_end(options).await;
+    report.add_or_fail(name, rates.and_then(|rates| figure(name, &rates)));
 }
 
-fn figure(name: &str, rate: f64, reference: f64) -> Figure {
-    Figure::new(name, rate, "rules/s").beside(syscall::NAME, reference)
+fn figure(name: &str, (rates, references): &Rates) -> Result<Figure> {
+    Figure::paired(name, rates, "rules/s", syscall::NAME, references)
 }
+
+/// Of LIME and of the reference, round by round.
+type Rates = (Vec<f64>, Vec<f64>);
 
 /// Rates of writing by API, and of the reference.
-async fn end_to_end(options: &Options) -> Result<(f64, f64)> {
+async fn end_to_end(options: &Options) -> Result<Rates> {
     let mut reference = PerRule::new(COUNT as u32)?;
     let mut installation = Installation::build(1).await?;
     let mut rates = (Vec::new(), Vec::new());
@@ -55,22 +57,22 @@ async fn end_to_end(options: &Options) -> Result<(f64, f64)> {
         installation.delete_switch(&switch).await?;
         rates.1.push(reference.write(COUNT as u32)?);
     }
-    medians(&rates.0, &rates.1)
+    Ok(rates)
 }
 
 /// Rates of writing by [`Datapath::stage`], and of the reference.
-async fn by_datapath(options: &Options) -> Result<(f64, f64)> {
+async fn by_datapath(options: &Options) -> Result<Rates> {
     let mut reference = PerRule::new(COUNT as u32)?;
     let site = Site::build(1).await?;
     let mut datapath = site.datapath(HOST, "rules", &Limits::default())?;
     let mut rates = (Vec::new(), Vec::new());
-    for round in 1..=options.pick(7, 2) {
+    for round in 1..=options.pick(15, 2) {
         rates
             .0
             .push(tokio::task::block_in_place(|| stage(&mut datapath, round))?);
         rates.1.push(reference.write(COUNT as u32)?);
     }
-    medians(&rates.0, &rates.1)
+    Ok(rates)
 }
 
 /// Rules per second into a switch of its own.
@@ -89,8 +91,4 @@ fn stage(datapath: &mut Datapath, round: u32) -> Result<f64> {
     let seconds = start.elapsed().as_secs_f64();
     datapath.remove_network(network)?;
     Ok(COUNT as f64 / seconds)
-}
-
-fn medians(rates: &[f64], reference: &[f64]) -> Result<(f64, f64)> {
-    median(rates).zip(median(reference)).context("no rounds")
 }

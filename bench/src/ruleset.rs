@@ -10,6 +10,8 @@ use std::net::Ipv4Addr;
 use lime_core::flow::{Action, Field, FieldMatch, Match, Rule};
 use lime_core::{PortNo, RuleId};
 
+use crate::programs::Flows;
+
 /// Most masks that a set can have.
 pub const MAX_MASKS: usize = 32;
 /// Port that all rules output to.
@@ -26,6 +28,34 @@ pub fn rules(count: usize, masks: usize) -> Vec<Rule> {
 /// The same with ids, which count from `first_id`.
 pub fn numbered(count: usize, masks: usize, first_id: u64) -> Vec<(RuleId, Rule)> {
     (first_id..).map(RuleId).zip(rules(count, masks)).collect()
+}
+
+/// As [`numbered`], over two tables: a rule of table 0 goes on in table 1, where another of the same match outputs. Their ids are those of
+/// [`numbered`], and these plus `count`.
+pub fn in_two_tables(count: usize, masks: usize) -> Vec<(RuleId, Rule)> {
+    let first = numbered(count, masks, 1).into_iter().map(|(id, rule)| {
+        let rule = Rule {
+            actions: Vec::new(),
+            goto_table: Some(1),
+            ..rule
+        };
+        (id, rule)
+    });
+    let second = numbered(count, masks, count as u64 + 1);
+    let second = second
+        .into_iter()
+        .map(|(id, rule)| (id, Rule { table: 1, ..rule }));
+    first.chain(second).collect()
+}
+
+/// The flows that hit the rules `from`, `from + masks` ... (`rules` of them: all of one mask), each with `macs` MAC source addresses.
+pub fn flows(from: usize, masks: usize, rules: usize, macs: u32) -> Flows {
+    Flows {
+        first: source(from).to_bits(),
+        step: masks as u32,
+        addresses: rules as u32,
+        macs,
+    }
 }
 
 fn rule(index: usize, masks: usize) -> Rule {

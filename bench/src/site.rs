@@ -14,7 +14,7 @@ pub const STATION_MTU: u32 = 1500;
 /// MTU of the underlay, bytes.
 pub const UNDERLAY_MTU: u32 = 9000;
 /// Device inside a station.
-const DEVICE: &str = "eth0";
+pub const DEVICE: &str = "eth0";
 
 /// Hosts with an underlay. Everything goes when this is dropped, or when the process dies.
 pub struct Site {
@@ -60,6 +60,11 @@ impl Site {
     /// Where [`Site::datapath`] has pinned its maps and programs.
     pub fn pins(&self, host: &str, name: &str) -> std::path::PathBuf {
         self.lab.bpffs(host).join(name)
+    }
+
+    /// A directory for files; it goes with the site.
+    pub fn scratch(&self) -> std::path::PathBuf {
+        self.lab.name().scratch()
     }
 
     /// Makes a station with a cable into `host`, where the device is called `device`. `number` (1 to 254) makes its addresses:

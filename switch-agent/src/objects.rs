@@ -26,7 +26,7 @@ pub const LAB_XDP_FLOOR: &str = "lab_xdp_floor";
 pub const LAB_TC_FLOOR: &str = "lab_tc_floor";
 /// In [`LAB`]: `ARRAY` of one `[u32; 6]`: which flows [`LAB_XDP_FLOWS`] and [`LAB_TC_FLOWS`] make. First IPv4 source address (host byte
 /// order), distance of two, how many; how many MAC source addresses (their last four bytes count from 0); the state of the random
-/// numbers; unused.
+/// numbers; the sum of the IPv4 header's 16-bit words but those of the source address and the checksum.
 pub const LAB_FLOWS_MAP: &str = "FLOWS";
 /// In [`LAB`]: XDP, gives the frame source addresses of [`LAB_FLOWS_MAP`] picked at random, then goes on in [`LAB_AFTER_XDP_MAP`].
 pub const LAB_XDP_FLOWS: &str = "lab_xdp_flows";

@@ -73,7 +73,8 @@ pub fn lab_tc_hash64(ctx: TcContext) -> i32 {
 }
 
 /// Which flows [`lab_xdp_flows`] and [`lab_tc_flows`] make: the first IPv4 source address, the distance of two, how many; how many MAC
-/// source addresses; and the state of the random numbers.
+/// source addresses; the state of the random numbers; and the sum of the IPv4 header's 16-bit words but those of the source address and the
+/// checksum.
 #[map]
 static FLOWS: Array<[u32; 6]> = Array::with_max_entries(1, 0);
 
@@ -117,8 +118,7 @@ pub fn lab_xdp_sink(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
 
-/// Writes other source addresses into an untagged frame, MAC (its last four bytes) and IPv4. The IPv4 header's checksum is left as it is:
-/// nothing on the way looks at it.
+/// Writes other source addresses into an untagged frame, MAC (its last four bytes) and IPv4, and the header's checksum (RFC 1071).
 #[inline(always)]
 fn pick_flow(data: usize, data_end: usize) {
     let Some(flows) = FLOWS.get_ptr_mut(0) else {
@@ -128,15 +128,19 @@ fn pick_flow(data: usize, data_end: usize) {
         return;
     }
     // SAFETY: the entry is there; two runs at once would draw the same numbers, which is no harm.
-    let [first, step, count, macs, state, _] = unsafe { *flows };
+    let [first, step, count, macs, state, sum] = unsafe { *flows };
     let (state, index) = draw(state, count);
     let (state, mac) = draw(state, macs);
-    let address = first.wrapping_add(index.wrapping_mul(step)).to_be();
+    let address = first.wrapping_add(index.wrapping_mul(step));
+    let mut sum = sum + (address >> 16) + (address & 0xffff);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
     // SAFETY: as above; and the bytes are there, as just checked.
     unsafe {
         (*flows)[4] = state;
         ((data + 8) as *mut u32).write_unaligned(mac.to_be());
-        ((data + 26) as *mut u32).write_unaligned(address);
+        ((data + 24) as *mut u16).write_unaligned((!sum as u16).to_be());
+        ((data + 26) as *mut u32).write_unaligned(address.to_be());
     }
 }
 

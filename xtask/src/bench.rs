@@ -13,18 +13,31 @@ const PACKAGES: [&str; 4] = [
     "lime-tests",
 ];
 
-/// Groups that `lime-bench` knows: checked here too, before minutes of building.
-const GROUPS: [&str; 4] = ["pipeline", "rules", "clone", "throughput"];
+/// What `lime-bench` knows: checked here too, before minutes of building.
+const NAMES: [&str; 9] = [
+    "datapath",
+    "cache",
+    "pipeline",
+    "uplink",
+    "throughput",
+    "latency",
+    "rules",
+    "memory",
+    "clone",
+];
 
-/// Measures LIME beside bare redirects, the Linux bridge and VXLAN, on this machine
+/// Measures LIME beside bare redirects, the Linux bridge, VXLAN and Open vSwitch, on this machine
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which groups of figures; all if none is named
-    #[arg(value_name = "NAME", value_parser = GROUPS)]
+    /// `datapath`: what bars are set for; or groups of figures; everything if none is named
+    #[arg(value_name = "NAME", value_parser = NAMES)]
     pub names: Vec<String>,
     /// Also write the figures and the machine to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Also draw the figures, as SVG files in this directory
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
     /// Fewer and shorter rounds: shows that everything runs, its figures are rough
     #[arg(long)]
     pub quick: bool,
@@ -47,6 +60,9 @@ pub fn run(args: &Args) -> Result<()> {
     bench.args(&args.names).env_remove("LIME_BIN_DIR");
     if let Some(json) = &args.json {
         bench.arg("--json").arg(json);
+    }
+    if let Some(plots) = &args.plots {
+        bench.arg("--plots").arg(plots);
     }
     if args.quick {
         bench.arg("--quick");

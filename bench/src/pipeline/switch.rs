@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use lime_core::flow::Rule;
 use lime_core::{Epoch, NetworkId, RuleId, SwitchId};
 use switch_agent::datapath::{Datapath, Limits};
 
-use crate::ruleset;
 use crate::settings::{active, local_port};
 use crate::site::{Site, Station};
 
@@ -21,18 +21,21 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// With `ports` as ports 1 and 2, and rules of [`ruleset`].
+    /// With `ports` as ports 1 and 2. `name`: unique on the host.
     pub fn build(
         site: &Site,
         host: &str,
         name: &str,
         ports: [&Station; 2],
-        rules: usize,
-        masks: usize,
+        rules: &[(RuleId, Rule)],
+        flow_cache: bool,
     ) -> Result<Self> {
-        let datapath = site.datapath(host, name, &Limits::default())?;
+        let limits = Limits {
+            flow_cache,
+            ..Limits::default()
+        };
         let mut this = Self {
-            datapath,
+            datapath: site.datapath(host, name, &limits)?,
             pins: site.pins(host, name),
         };
         let datapath = &mut this.datapath;
@@ -41,12 +44,16 @@ impl Switch {
         for (port, number) in ports.into_iter().zip(1..) {
             datapath.set_port(NETWORK, &local_port(SWITCH, number, port))?;
         }
-        let rules = ruleset::numbered(rules, masks, 1);
         datapath
-            .stage(NETWORK, EPOCH, Some(SWITCH), &rules, &[])
+            .stage(NETWORK, EPOCH, Some(SWITCH), rules, &[])
             .with_context(|| format!("cannot write {} rules", rules.len()))?;
         datapath.raise_clock(NETWORK, EPOCH)?;
         Ok(this)
+    }
+
+    /// Its data path, to attach it.
+    pub fn datapath(&mut self) -> &mut Datapath {
+        &mut self.datapath
     }
 
     /// Where one of its programs is pinned.
@@ -54,14 +61,10 @@ impl Switch {
         self.pins.join(name)
     }
 
-    /// Packets counted at rule `index` of the set.
-    pub fn packets(&self, index: usize) -> Result<u64> {
-        let id = RuleId(index as u64 + 1);
+    /// Packets counted at rules, over all of them: a packet counts once per table.
+    pub fn packets(&self) -> Result<u64> {
         let counters = self.datapath.rule_counters(NETWORK, Some(SWITCH))?;
-        let count = counters.iter().find(|c| c.rule == id);
-        Ok(count
-            .with_context(|| format!("rule {index} has no counters"))?
-            .packets)
+        Ok(counters.iter().map(|c| c.packets).sum())
     }
 
     /// Reasons and numbers of dropped packets, for people.

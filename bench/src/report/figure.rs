@@ -1,6 +1,9 @@
 //! One measured figure.
 
+use anyhow::{Context, Result};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use crate::stats::{median, ratios, uncertainty};
 
 /// What the ratio of a figure to its reference is to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,6 +46,8 @@ pub struct Figure {
     /// Of `value` and of the reference.
     pub unit: &'static str,
     reference: Option<(String, f64)>,
+    /// Of rounds that were measured in turns: the median of their ratios, and how far it may be off, as a part of it.
+    paired: Option<(f64, f64)>,
     bar: Option<Bar>,
 }
 
@@ -54,8 +59,26 @@ impl Figure {
             value,
             unit,
             reference: None,
+            paired: None,
             bar: None,
         }
+    }
+
+    /// The medians of rounds in which it and its reference were measured in turns; the ratio is the median of the rounds' ratios.
+    pub fn paired(
+        name: impl Into<String>,
+        values: &[f64],
+        unit: &'static str,
+        reference: impl Into<String>,
+        references: &[f64],
+    ) -> Result<Self> {
+        let figure = || {
+            let ratios = ratios(values, references)?;
+            let mut figure = Self::new(name, median(values)?, unit);
+            figure.paired = median(&ratios).zip(uncertainty(&ratios));
+            Some(figure.beside(reference, median(references)?))
+        };
+        figure().context("there are no rounds, or not the same for it and its reference")
     }
 
     /// What it stands beside, measured in the same run, in the same unit.
@@ -82,13 +105,28 @@ impl Figure {
     /// Value by reference. `None` where the reference is not positive: a ratio would say nothing.
     pub fn ratio(&self) -> Option<f64> {
         let (_, reference) = self.reference()?;
-        (reference > 0.0).then(|| self.value / reference)
+        let of_medians = || self.value / reference;
+        (reference > 0.0).then(|| self.paired.map_or_else(of_medians, |(ratio, _)| ratio))
+    }
+
+    /// How far the ratio may be off (half its 95 % confidence interval), as a part of it.
+    pub fn uncertainty(&self) -> Option<f64> {
+        self.paired.map(|(_, off)| off)
     }
 
     /// Whether the bar holds; a bar without a ratio does not.
     pub fn holds(&self) -> Option<bool> {
         let bar = self.bar?;
         Some(self.ratio().is_some_and(|ratio| bar.holds(ratio)))
+    }
+
+    /// How far it is on the right side of its bar, as a factor: above 1 it holds.
+    pub fn margin(&self) -> Option<f64> {
+        let ratio = self.ratio()?;
+        Some(match self.bar? {
+            Bar::AtMost(limit) => limit / ratio.max(f64::MIN_POSITIVE),
+            Bar::AtLeast(limit) => ratio / limit,
+        })
     }
 
     /// The bar for people.
@@ -108,6 +146,9 @@ impl Figure {
         if let Some(ratio) = self.ratio() {
             line += &format!(", ratio {ratio:.2}");
         }
+        if let Some(off) = self.uncertainty() {
+            line += &format!(" ± {:.1} %", off * 100.0);
+        }
         if let (Some(bar), Some(holds)) = (self.bar_text(), self.holds()) {
             line += &format!(
                 " ({bar}: {})",
@@ -120,13 +161,14 @@ impl Figure {
 
 impl Serialize for Figure {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut s = serializer.serialize_struct("Figure", 9)?;
+        let mut s = serializer.serialize_struct("Figure", 10)?;
         s.serialize_field("name", &self.name)?;
         s.serialize_field("value", &self.value)?;
         s.serialize_field("unit", self.unit)?;
         s.serialize_field("reference_name", &self.reference().map(|r| r.0))?;
         s.serialize_field("reference_value", &self.reference().map(|r| r.1))?;
         s.serialize_field("ratio", &self.ratio())?;
+        s.serialize_field("uncertainty", &self.uncertainty())?;
         s.serialize_field("bar", &self.bar.map(Bar::limit))?;
         s.serialize_field("bar_kind", &self.bar.map(Bar::kind))?;
         s.serialize_field("holds", &self.holds())?;
@@ -176,6 +218,14 @@ mod tests {
             .beside("hash", 20.0)
             .bar(Bar::AtMost(1.5));
         assert_eq!(most.holds(), Some(true));
+    }
+
+    #[test]
+    fn paired_rounds_are_compared_round_by_round() {
+        let figure = Figure::paired("x", &[1.0, 20.0, 3.0], "ns", "y", &[2.0, 40.0, 6.0]).unwrap();
+        assert_eq!((figure.value, figure.ratio()), (3.0, Some(0.5)));
+        assert_eq!(figure.uncertainty(), Some(0.0));
+        assert!(Figure::paired("x", &[1.0], "ns", "y", &[]).is_err());
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 mod figure;
 mod machine;
+mod plot;
 mod table;
 
 use serde::Serialize;
 
 pub use figure::{Bar, Figure};
 use machine::Machine;
+pub use plot::{Axis, Curve, Plot};
 
 /// Something that could not be measured.
 #[derive(Clone, Debug, Serialize)]
@@ -23,6 +25,9 @@ pub struct Failure {
 pub struct Report {
     figures: Vec<Figure>,
     errors: Vec<Failure>,
+    /// What a reader must know of how the figures came about.
+    notes: Vec<String>,
+    plots: Vec<Plot>,
     quick: bool,
     machine: Machine,
 }
@@ -33,6 +38,8 @@ impl Report {
         Self {
             figures: Vec::new(),
             errors: Vec::new(),
+            notes: Vec::new(),
+            plots: Vec::new(),
             quick,
             machine: Machine::this(),
         }
@@ -52,6 +59,33 @@ impl Report {
             name: name.to_owned(),
             reason,
         });
+    }
+
+    /// Adds a figure that may not have come about.
+    pub fn add_or_fail(&mut self, name: &str, figure: anyhow::Result<Figure>) {
+        match figure {
+            Ok(figure) => self.add(figure),
+            Err(e) => self.failed(name, &e),
+        }
+    }
+
+    /// Adds a remark, once.
+    pub fn note(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        if !self.notes.contains(&text) {
+            eprintln!("  {text}");
+            self.notes.push(text);
+        }
+    }
+
+    /// Adds curves, which the figures alone do not show.
+    pub fn plot(&mut self, plot: Plot) {
+        self.plots.push(plot);
+    }
+
+    /// Draws everything, one SVG file each, in `directory`.
+    pub fn draw(&self, directory: &std::path::Path) -> anyhow::Result<()> {
+        plot::draw(directory, &self.figures, &self.plots)
     }
 
     /// Whether everything could be measured. Bars play no part in it.

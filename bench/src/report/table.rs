@@ -5,27 +5,31 @@ use std::fmt::Write;
 use super::Report;
 use super::figure::number;
 
-const HEAD: [&str; 8] = [
+const HEAD: [&str; 9] = [
     "figure",
     "value",
     "unit",
     "reference",
     "",
     "ratio",
+    "±",
     "bar",
     "holds",
 ];
 /// Columns with text; the others hold numbers and are aligned right.
-const LEFT: [bool; 8] = [true, false, true, true, false, false, true, true];
+const LEFT: [bool; 9] = [true, false, true, true, false, false, false, true, true];
 
 /// The report for people.
 pub fn render(report: &Report) -> String {
-    let rows: Vec<[String; 8]> = report.figures.iter().map(row).collect();
+    let rows: Vec<[String; 9]> = report.figures.iter().map(row).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([HEAD[column].len()]).max().unwrap_or(0)
+        cells
+            .chain([HEAD[column].chars().count()])
+            .max()
+            .unwrap_or(0)
     };
-    let widths: [usize; 8] = std::array::from_fn(width);
+    let widths: [usize; 9] = std::array::from_fn(width);
     let mut text = String::new();
     line(&mut text, &HEAD.map(str::to_owned), &widths);
     for row in &rows {
@@ -56,13 +60,16 @@ pub fn render(report: &Report) -> String {
     if missed > 0 {
         let _ = writeln!(text, "{missed} bar(s) do not hold.");
     }
+    for note in &report.notes {
+        let _ = writeln!(text, "Note: {note}");
+    }
     for failure in &report.errors {
         let _ = writeln!(text, "NOT MEASURED: {}: {}", failure.name, failure.reason);
     }
     text
 }
 
-fn row(figure: &super::Figure) -> [String; 8] {
+fn row(figure: &super::Figure) -> [String; 9] {
     let reference = figure.reference();
     [
         figure.name.clone(),
@@ -71,6 +78,9 @@ fn row(figure: &super::Figure) -> [String; 8] {
         reference.map_or(String::new(), |r| r.0.to_owned()),
         reference.map_or(String::new(), |r| number(r.1)),
         figure.ratio().map_or(String::new(), |r| format!("{r:.2}")),
+        figure
+            .uncertainty()
+            .map_or(String::new(), |off| format!("{:.1} %", off * 100.0)),
         figure.bar_text().unwrap_or_default(),
         match figure.holds() {
             Some(true) => "yes".to_owned(),
@@ -80,7 +90,7 @@ fn row(figure: &super::Figure) -> [String; 8] {
     ]
 }
 
-fn line(text: &mut String, cells: &[String; 8], widths: &[usize; 8]) {
+fn line(text: &mut String, cells: &[String; 9], widths: &[usize; 9]) {
     let mut line = String::new();
     for ((cell, width), left) in cells.iter().zip(widths).zip(LEFT) {
         let _ = if left {

@@ -2,25 +2,20 @@
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
-use aya::maps::Array;
 use aya::programs::{Program, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use lime_tests::lab::Netns;
 use switch_agent::datapath::AttachMode;
 use switch_agent::objects;
 
+use crate::programs;
 use crate::site::{Station, inside};
 
 /// Joins two stations, whose cables end in `ns`, by bare redirects at XDP or (any other mode) at TC ingress. Until what it gives is dropped.
 pub fn redirect(ns: &Netns, stations: [&Station; 2], mode: AttachMode) -> Result<Ebpf> {
     let mut object = Ebpf::load(objects::LAB).context("cannot load the reference programs")?;
     let [a, b] = stations.map(|station| station.ifindex);
-    let map = object
-        .map_mut(objects::LAB_REDIRECT_MAP)
-        .context("no redirect map")?;
-    let mut map = Array::<_, u32>::try_from(map).context("no redirect map")?;
     for (from, to) in [(a, b), (b, a)] {
-        map.set(from, to, 0)
-            .context("cannot write the redirect map")?;
+        programs::redirect(&mut object, from, to)?;
     }
     let name = match mode {
         AttachMode::Xdp => objects::LAB_XDP_REDIRECT,
