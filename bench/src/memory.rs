@@ -42,7 +42,7 @@ async fn measure(report: &mut Report) -> Result<()> {
     let site = Site::build(1).await?;
     let cpus =
         aya::util::nr_cpus().map_err(|(path, e)| anyhow::anyhow!("cannot read {path}: {e}"))?;
-    // Whatever takes more with room for more rules is a rule's.
+    // Every map that takes more with room for more rules is the rules', all of it.
     let sizes = |rules: u32, name: &str| -> Result<(Datapath, Vec<u64>)> {
         let limits = Limits {
             rules,
@@ -53,10 +53,16 @@ async fn measure(report: &mut Report) -> Result<()> {
         let bytes = MAPS.iter().map(|map| map_bytes(&pins.join(map)));
         Ok((datapath, bytes.collect::<Result<_>>()?))
     };
-    let (_, none) = sizes(1, "few")?;
+    let (_, none) = sizes(1000, "few")?;
     let (datapath, many) = sizes(RULES, "many")?;
     let per_rule = |bytes: u64| bytes as f64 / f64::from(RULES);
-    let kernel = many.iter().sum::<u64>() - none.iter().sum::<u64>();
+    let of_rules: Vec<(&str, u64)> = MAPS
+        .iter()
+        .zip(many.iter().zip(&none))
+        .filter(|(_, (many, none))| many > none)
+        .map(|(map, (many, _))| (*map, *many))
+        .collect();
+    let kernel = of_rules.iter().map(|(_, bytes)| bytes).sum();
     let limit = BAR.0 + BAR.1 * cpus as f64;
     report.add(
         Figure::new("memory/kernel", per_rule(kernel), "bytes/rule")
@@ -66,11 +72,9 @@ async fn measure(report: &mut Report) -> Result<()> {
             )
             .bar(Bar::AtMost(1.0)),
     );
-    for ((map, many), none) in MAPS.iter().zip(&many).zip(&none) {
-        if many > none {
-            let name = format!("memory/kernel/{map}");
-            report.add(Figure::new(name, per_rule(many - none), "bytes/rule"));
-        }
+    for (map, bytes) in of_rules {
+        let name = format!("memory/kernel/{map}");
+        report.add(Figure::new(name, per_rule(bytes), "bytes/rule"));
     }
     let agent = agent_heap(datapath)?;
     report.add(Figure::new("memory/agent", per_rule(agent), "bytes/rule"));

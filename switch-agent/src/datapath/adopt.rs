@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 
 use lime_core::{Epoch, HostId, NetworkId, PortId, RuleId, SwitchId};
 use switch_abi::{
-    DEVICE_UNDERLAY, MAX_TABLES, MAX_TUPLES, NetworkEntry, OUTER_IPV4_LEN, OUTER_IPV6_LEN,
-    PEER_SELF, PORT_LOCAL, PORT_NONE, PeerHeader, PortEntry, RULE_LIVE, RuleEntry, SWITCH_LOADING,
-    SWITCH_NONE, SWITCH_RELAY, SwitchEntry, TableRef, TunnelPortKey, hash_key, op,
+    CompactMask, DEVICE_UNDERLAY, MAX_TABLES, MAX_TUPLES, NetworkEntry, OUTER_IPV4_LEN,
+    OUTER_IPV6_LEN, PEER_SELF, PORT_LOCAL, PORT_NONE, PeerHeader, PortEntry, RULE_LIVE, RuleEntry,
+    SWITCH_LOADING, SWITCH_NONE, SWITCH_RELAY, SwitchEntry, TableRef, TunnelPortKey, hash_key, op,
 };
 
 use super::classifier::release_port_if_unused;
@@ -292,9 +292,11 @@ impl Datapath {
                     table_state.published.push((entry.max_priority, entry.id));
                     if entry.id != 0 && entry.id < len && !index.contains_key(&entry.id) {
                         index.insert(entry.id, (id, table as u8));
+                        let mask = entry.mask.expand();
                         table_state.tuples.push(Tuple {
                             id: entry.id,
-                            mask: entry.mask.expand(),
+                            mask,
+                            compact: CompactMask::new(&mask),
                             priorities: BTreeMap::new(),
                         });
                     }

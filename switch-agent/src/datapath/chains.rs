@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use switch_abi::{KEY_WORDS, MAX_CHAIN, RuleEntry};
+use switch_abi::{MAX_CHAIN, RuleEntry};
 
 use super::state::Store;
 use super::{DatapathError, Result};
@@ -16,14 +16,7 @@ pub(crate) struct Position {
 }
 
 /// Finds a rule's place in its chain, behind all rules of the same key with at least its priority.
-pub(crate) fn position(
-    store: &Store,
-    bucket: u32,
-    hash: u32,
-    tuple: u32,
-    key: &[u64; KEY_WORDS],
-    priority: u16,
-) -> Result<Position> {
+pub(crate) fn position(store: &Store, bucket: u32, entry: &RuleEntry) -> Result<Position> {
     let rules = &store.maps.rules;
     let head = store.maps.buckets.get(bucket, 0);
     let mut at = Position {
@@ -42,10 +35,10 @@ pub(crate) fn position(
             ));
         }
         let next = rules.get(rule, offset_of!(RuleEntry, next));
-        if open && rules.get(rule, offset_of!(RuleEntry, hash)) == hash {
+        if open && rules.get(rule, offset_of!(RuleEntry, hash)) == entry.hash {
             let other = rules.read(rule);
-            if other.tuple == tuple && other.key == *key {
-                if other.priority >= priority {
+            if other.tuple == entry.tuple && other.key == entry.key {
+                if other.priority >= entry.priority {
                     at = Position { after: rule, next };
                 } else {
                     at = Position {

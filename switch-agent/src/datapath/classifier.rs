@@ -5,7 +5,7 @@
 
 use std::mem::offset_of;
 
-use lime_core::flow::Rule;
+use lime_core::flow::{Action, Rule};
 use lime_core::{Epoch, PortNo, RuleId};
 use switch_abi::{
     CompactMask, FlowKey, MAX_TABLES, MAX_TUPLES, NO_TABLE, PORT_NONE, PortEntry, RULE_LIVE,
@@ -25,6 +25,13 @@ pub(crate) struct PortNumbers {
     pub(crate) references: Vec<u32>,
 }
 
+/// A rule that is ready to be linked: all of its entry but the slot and what follows it in its chain.
+struct Prepared {
+    entry: RuleEntry,
+    /// Index of its tuple in its table.
+    tuple: usize,
+}
+
 /// Writes the rules of one switch.
 pub(crate) struct Writer<'a> {
     pub(crate) store: &'a mut Store,
@@ -34,56 +41,112 @@ pub(crate) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes and links a rule. Its table must be published before it can be found.
-    pub(crate) fn add(
+    /// Writes and links rules: all of them or, after an error, none. Their tables must be published before they can be found.
+    ///
+    /// Where a rule goes is looked up in memory that no cache holds; so rules are made ready a few at a time, and the processor waits for all
+    /// of their places at once instead of for one after the other.
+    pub(crate) fn add_all<'r>(
+        &mut self,
+        mut rules: impl Iterator<Item = (RuleId, &'r Rule, Epoch, Option<Epoch>)>,
+    ) -> Result<Vec<RuleId>> {
+        const AT_ONCE: usize = 32;
+        let mut added = Vec::with_capacity(rules.size_hint().0);
+        let mut ready = Vec::with_capacity(AT_ONCE);
+        loop {
+            let mut prepare = |(id, rule, from, to)| {
+                ready.push(self.prepare(id, rule, from, to)?);
+                Ok(())
+            };
+            let mut result = rules.by_ref().take(AT_ONCE).try_for_each(&mut prepare);
+            if ready.is_empty() && result.is_ok() {
+                return Ok(added);
+            }
+            self.touch(&ready);
+            let mut linked = 0;
+            if result.is_ok() {
+                result = ready.iter().try_for_each(|prepared| {
+                    self.link(prepared)?;
+                    linked += 1;
+                    Ok(())
+                });
+            }
+            added.extend(ready[..linked].iter().map(|p| RuleId(p.entry.rule_id)));
+            if let Err(e) = result {
+                for prepared in &ready[linked..] {
+                    self.release_unused_ports(&prepared.entry);
+                }
+                for id in added {
+                    self.remove(id);
+                }
+                return Err(e);
+            }
+            ready.clear();
+        }
+    }
+
+    /// Everything about a rule that does not depend on others.
+    fn prepare(
         &mut self,
         id: RuleId,
         rule: &Rule,
         from: Epoch,
         to: Option<Epoch>,
-    ) -> Result<u32> {
-        self.check(id, rule)?;
+    ) -> Result<Prepared> {
+        check(id, rule)?;
         let (key, mask) = compile_match(&rule.matching);
         let compiled = self.compile_actions(id, rule)?;
-        let added = self.link(id, rule, &key, &mask, &compiled, from, to);
-        match added {
-            Ok(_) => self.count_references(&compiled),
-            Err(_) => self.release_unused_ports(&compiled),
-        }
-        added
+        let tuple = match self.tuple(rule.table, &mask) {
+            Ok(tuple) => tuple,
+            Err(e) => {
+                self.release_outputs(rule);
+                return Err(e);
+            }
+        };
+        let state = &self.switch.tables[rule.table as usize].tuples[tuple];
+        let key = state.compact.compact(&key);
+        let entry = RuleEntry {
+            hash: hash_key(state.id, &key, state.compact.count),
+            tuple: state.id,
+            next: 0,
+            valid_from: from.0,
+            valid_to: to.map_or(0, |to| to.0),
+            priority: rule.priority,
+            table: rule.table,
+            action_count: compiled.count,
+            goto_table: rule.goto_table.unwrap_or(NO_TABLE),
+            flags: compiled.flags,
+            key_words: state.compact.count as u8,
+            apply_count: compiled.apply,
+            switch_slot: self.switch.slot,
+            rule_id: id.0,
+            cookie: rule.cookie,
+            live: RULE_LIVE,
+            last_used: 0,
+            pad: 0,
+            key,
+            metadata: compiled.metadata,
+            metadata_mask: compiled.metadata_mask,
+            pad2: [0; 6],
+            actions: compiled.actions,
+        };
+        Ok(Prepared { entry, tuple })
     }
 
-    fn check(&self, id: RuleId, rule: &Rule) -> Result<()> {
-        let invalid = |why: String| Err(DatapathError::invalid(format!("rule {id}"), why));
-        if id.0 == 0 {
-            return invalid("rule ids start at 1".into());
-        }
-        if self.network.rules.contains_key(&id) {
-            return invalid("it is already there; a changed rule has another id".into());
-        }
-        let last = MAX_TABLES - 1;
-        if u32::from(rule.table) > last {
-            return invalid(format!("tables are 0 to {last}, not {}", rule.table));
-        }
-        match rule.goto_table {
-            Some(to) if u32::from(to) > last || to <= rule.table => {
-                invalid(format!("it goes on at table {to}, which is no later table"))
-            }
-            _ => Ok(()),
-        }
+    /// Has the caches fetch what [`Writer::link`] reads: the buckets, then the rules that are first in them.
+    fn touch(&self, ready: &[Prepared]) {
+        let (maps, mask) = (&self.store.maps, self.store.bucket_mask);
+        let head = |prepared: &Prepared| maps.buckets.get(prepared.entry.hash & mask, 0);
+        let sum = ready.iter().map(head).fold(0, |sum, slot| sum ^ slot);
+        std::hint::black_box(sum);
+        let next = |slot: u32| maps.rules.get(slot, offset_of!(RuleEntry, next));
+        let sum = ready.iter().map(head).fold(0, |sum, slot| sum ^ next(slot));
+        std::hint::black_box(sum);
     }
 
     fn compile_actions(&mut self, id: RuleId, rule: &Rule) -> Result<Compiled> {
-        let mut seen = Vec::new();
-        let compiled = compile_actions(rule, |port| {
-            let slot = self.port_slot(port)?;
-            seen.push(slot);
-            Ok(slot)
-        });
+        let compiled = compile_actions(rule, |port| self.port_slot(port));
         compiled.map_err(|e| {
-            for slot in seen {
-                self.release_port(slot);
-            }
+            self.release_outputs(rule);
             match e {
                 DatapathError::Invalid { what, why } => {
                     DatapathError::invalid(format!("rule {id}: {what}"), why)
@@ -114,15 +177,20 @@ impl Writer<'_> {
         Ok(slot)
     }
 
-    fn count_references(&mut self, compiled: &Compiled) {
-        for slot in outputs(compiled) {
-            self.numbers.references[slot as usize] += 1;
+    fn release_unused_ports(&mut self, entry: &RuleEntry) {
+        for slot in outputs(entry) {
+            self.release_port(slot);
         }
     }
 
-    fn release_unused_ports(&mut self, compiled: &Compiled) {
-        for slot in outputs(compiled) {
-            self.release_port(slot);
+    /// The same for a rule that was not compiled to its end.
+    fn release_outputs(&mut self, rule: &Rule) {
+        for action in rule.actions.iter().chain(&rule.write_actions) {
+            if let Action::Output { port, .. } = action
+                && let Some(&slot) = self.numbers.slots.get(&(self.switch.slot, port.0))
+            {
+                self.release_port(slot);
+            }
         }
     }
 
@@ -130,73 +198,53 @@ impl Writer<'_> {
         release_port_if_unused(self.store, self.numbers, slot);
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn link(
-        &mut self,
-        id: RuleId,
-        rule: &Rule,
-        key: &FlowKey,
-        mask: &FlowKey,
-        compiled: &Compiled,
-        from: Epoch,
-        to: Option<Epoch>,
-    ) -> Result<u32> {
-        let tuple = self.tuple(rule.table, mask)?;
-        let tuple_id = self.switch.tables[rule.table as usize].tuples[tuple].id;
-        let compact = CompactMask::new(mask);
-        let key = &compact.compact(key);
-        let hash = hash_key(tuple_id, key, compact.count);
-        let bucket = hash & self.store.bucket_mask;
+    /// Writes a rule and links it into its chain.
+    fn link(&mut self, prepared: &Prepared) -> Result<()> {
+        let Prepared { entry, tuple } = prepared;
+        let id = RuleId(entry.rule_id);
+        let bucket = entry.hash & self.store.bucket_mask;
         // Taking a slot may free others, but changes no chain.
-        let position = position(self.store, bucket, hash, tuple_id, key, rule.priority)?;
+        let position = position(self.store, bucket, entry)?;
         let limit = self.store.rule_stride - 1;
         let slot = self.store.take(
             |pools| &mut pools.rules,
             || no_space_for_rules("rules", limit),
         )?;
+        if let Some(there) = self.network.rules.insert(id, slot.index) {
+            self.network.rules.insert(id, there);
+            // It was on no chain: no program can have seen it.
+            self.store.pools.rules.give(slot.index);
+            return Err(DatapathError::invalid(
+                format!("rule {id}"),
+                "it is already there; a changed rule has another id",
+            ));
+        }
         if !slot.fresh {
             zero_rule_counters(self.store, slot.index);
         }
         let slot = slot.index;
         let maps = &self.store.maps;
-        let entry = RuleEntry {
-            hash,
-            tuple: tuple_id,
-            next: position.next,
-            valid_from: from.0,
-            valid_to: to.map_or(0, |to| to.0),
-            priority: rule.priority,
-            table: rule.table,
-            action_count: compiled.count,
-            goto_table: rule.goto_table.unwrap_or(NO_TABLE),
-            flags: compiled.flags,
-            key_words: compact.count as u8,
-            apply_count: compiled.apply,
-            switch_slot: self.switch.slot,
-            rule_id: id.0,
-            cookie: rule.cookie,
-            live: RULE_LIVE,
-            last_used: 0,
-            pad: 0,
-            key: *key,
-            metadata: compiled.metadata,
-            metadata_mask: compiled.metadata_mask,
-            pad2: [0; 6],
-            actions: compiled.actions,
-        };
-        maps.rules.write(slot, &entry);
+        // Nobody looks at actions beyond the last.
+        let unused = size_of::<switch_abi::Action>()
+            * (switch_abi::MAX_ACTIONS - entry.action_count as usize);
+        maps.rules
+            .write_front(slot, entry, size_of::<RuleEntry>() - unused);
+        let next_at = offset_of!(RuleEntry, next);
+        maps.rules.publish(slot, next_at, position.next);
         match position.after {
             0 => maps.buckets.publish(bucket, 0, slot),
-            after => maps.rules.publish(after, offset_of!(RuleEntry, next), slot),
+            after => maps.rules.publish(after, next_at, slot),
         }
-        let table = &mut self.switch.tables[rule.table as usize];
-        let tuple = &mut table.tuples[tuple];
-        if tuple.max_priority().is_none_or(|max| max < rule.priority) {
+        for slot in outputs(entry) {
+            self.numbers.references[slot as usize] += 1;
+        }
+        let table = &mut self.switch.tables[entry.table as usize];
+        let tuple = &mut table.tuples[*tuple];
+        if tuple.max_priority().is_none_or(|max| max < entry.priority) {
             table.dirty = true;
         }
-        *tuple.priorities.entry(rule.priority).or_default() += 1;
-        self.network.rules.insert(id, slot);
-        Ok(slot)
+        *tuple.priorities.entry(entry.priority).or_default() += 1;
+        Ok(())
     }
 
     /// Index of the tuple with this mask, made if need be.
@@ -234,6 +282,7 @@ impl Writer<'_> {
         state.tuples.push(Tuple {
             id,
             mask: *mask,
+            compact: CompactMask::new(mask),
             priorities: Default::default(),
         });
         state.dirty = true;
@@ -327,7 +376,7 @@ impl Writer<'_> {
         for (i, &(max_priority, id)) in wanted.iter().enumerate() {
             if let Some(tuple) = table.tuples.iter().find(|t| t.id == id) {
                 let entry = TupleEntry {
-                    mask: CompactMask::new(&tuple.mask),
+                    mask: tuple.compact,
                     max_priority,
                     id,
                 };
@@ -368,6 +417,23 @@ impl Writer<'_> {
     }
 }
 
+fn check(id: RuleId, rule: &Rule) -> Result<()> {
+    let invalid = |why: String| Err(DatapathError::invalid(format!("rule {id}"), why));
+    if id.0 == 0 {
+        return invalid("rule ids start at 1".into());
+    }
+    let last = MAX_TABLES - 1;
+    if u32::from(rule.table) > last {
+        return invalid(format!("tables are 0 to {last}, not {}", rule.table));
+    }
+    match rule.goto_table {
+        Some(to) if u32::from(to) > last || to <= rule.table => {
+            invalid(format!("it goes on at table {to}, which is no later table"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The tuples of a table in the order in which they are searched: (highest priority, id).
 fn wanted_run(table: &Table) -> Vec<(u32, u32)> {
     let mut run: Vec<(u32, u32)> = table
@@ -385,8 +451,8 @@ fn give_run(store: &mut Store, run: TableRef) {
     }
 }
 
-fn outputs(compiled: &Compiled) -> impl Iterator<Item = u32> + '_ {
-    compiled.actions[..compiled.count as usize]
+fn outputs(entry: &RuleEntry) -> impl Iterator<Item = u32> + '_ {
+    entry.actions[..entry.action_count as usize]
         .iter()
         .filter(|a| a.op == op::OUTPUT)
         .map(|a| a.b)

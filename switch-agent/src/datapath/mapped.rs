@@ -110,6 +110,16 @@ impl<T: Pod> MappedArray<T> {
         unsafe { self.entry(index).write_volatile(*value) }
     }
 
+    /// As [`MappedArray::write`], of the first `bytes` bytes of the entry only: behind them is what nobody reads.
+    pub(crate) fn write_front(&self, index: u32, value: &T, bytes: usize) {
+        assert!(bytes <= size_of::<T>());
+        // SAFETY: as in `write`, and within the entry.
+        unsafe {
+            let to = self.entry(index).cast::<u8>();
+            std::ptr::copy_nonoverlapping((&raw const *value).cast(), to, bytes);
+        }
+    }
+
     fn word<W>(&self, index: u32, offset: usize) -> *mut W {
         assert!(offset + size_of::<W>() <= Self::STRIDE && offset.is_multiple_of(size_of::<W>()));
         // SAFETY: within the entry, by the assertion above.

@@ -16,6 +16,9 @@ use super::{DatapathError, Limits, Result};
 /// Most rules that [`Limits::rules`] may ask for: the counters of all CPUs must stay below 2^32 entries.
 const MAX_RULES: u32 = 1 << 24;
 
+/// Rules per mask that there is room for, over all tables of all switches: a rule may take 512 bytes and 32 per CPU in all.
+const RULES_PER_MASK: u32 = 16;
+
 /// Entries of every map, from the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sizes {
@@ -73,7 +76,7 @@ impl Sizes {
             networks,
             switches,
             tables: switches * MAX_TABLES,
-            tuples: (rules / 2).clamp(4096, 1 << 20),
+            tuples: (rules / RULES_PER_MASK).clamp(4096, 1 << 20),
             buckets: (rules * 2).next_power_of_two(),
             rules,
             rule_counters,

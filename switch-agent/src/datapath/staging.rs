@@ -7,6 +7,7 @@ use lime_core::{Epoch, NetworkId, RuleId, SwitchId};
 use switch_abi::{RuleEntry, SwitchEntry};
 
 use super::classifier::{Writer, no_space_for_rules};
+use super::index::IdMap;
 use super::{Datapath, DatapathError, Result};
 
 /// Bounds older than this (in epochs) are brought forward when something is collected: serial numbers compare over half of 2^32 only.
@@ -264,27 +265,10 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Adds all rules or, after an error, none.
-    pub(crate) fn add_all<'r>(
-        &mut self,
-        rules: impl Iterator<Item = (RuleId, &'r Rule, Epoch, Option<Epoch>)>,
-    ) -> Result<Vec<RuleId>> {
-        let mut added = Vec::with_capacity(rules.size_hint().0);
-        for (id, rule, from, to) in rules {
-            if let Err(e) = self.add(id, rule, from, to) {
-                for id in added {
-                    self.remove(id);
-                }
-                return Err(e);
-            }
-            added.push(id);
-        }
-        Ok(added)
-    }
-
     /// The slots of rules that are to end.
     fn find_removed(&self, remove: &[RuleId]) -> Result<Vec<u32>> {
-        let mut seen = std::collections::HashSet::with_capacity(remove.len());
+        let mut seen = IdMap::default();
+        seen.reserve(remove.len());
         let mut slots = Vec::with_capacity(remove.len());
         for &id in remove {
             let slot = *self
@@ -300,7 +284,7 @@ impl Writer<'_> {
                 ));
             }
             let to = rules.get(slot, offset_of!(RuleEntry, valid_to));
-            if to != 0 || !seen.insert(id) {
+            if to != 0 || seen.insert(id, ()).is_some() {
                 return Err(DatapathError::invalid(
                     format!("removing rule {id}"),
                     "it is removed already",

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lime_core::{Epoch, NetworkId, PortId, RuleId, SwitchId};
-use switch_abi::{FlowKey, MAX_TABLES, NetworkEntry, PortEntry, RuleEntry, SwitchEntry, TableRef};
+use switch_abi::{
+    CompactMask, FlowKey, MAX_TABLES, NetworkEntry, PortEntry, RuleEntry, SwitchEntry, TableRef,
+};
 
 use super::index::IdMap;
 use super::maps::{Maps, Sizes};
@@ -84,6 +86,8 @@ pub(crate) struct Table {
 pub(crate) struct Tuple {
     pub(crate) id: u32,
     pub(crate) mask: FlowKey,
+    /// As programs use it.
+    pub(crate) compact: CompactMask,
     /// How many rules have which priority.
     pub(crate) priorities: BTreeMap<u16, u32>,
 }

@@ -8,7 +8,7 @@ use switch_abi::{DROP_REASONS, DropReason};
 /// Sizes of the tables, fixed when the maps are created. Re-adopted maps keep those that they were created with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Rule versions on this host, 1 to 16,777,216 (400 bytes each and 16 per CPU).
+    /// Rule versions on this host, 1 to 16,777,216 (some 545 bytes each and 16 per CPU).
     pub rules: u32,
     /// Ports that this host knows of, local and remote, with those that rules only mention.
     pub ports: u32,
