@@ -29,7 +29,9 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use options::{Group, Options};
+use priority::Priority;
 use report::Report;
+use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     match run() {
@@ -42,6 +44,20 @@ fn main() -> ExitCode {
     }
 }
 
+/// Ends the process on SIGINT and SIGTERM. What was set up goes too: the labs' guardian processes see to that, as they do after any end.
+async fn end_on_signal(priority: Priority) {
+    let Ok(mut term) = signal(SignalKind::terminate()) else {
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = term.recv() => {}
+    }
+    priority.give_back();
+    eprintln!("lime-bench: interrupted");
+    std::process::exit(130);
+}
+
 /// Whether every figure could be measured.
 fn run() -> Result<bool> {
     let options = Options::parse();
@@ -49,13 +65,14 @@ fn run() -> Result<bool> {
         // Before minutes of measuring, not after.
         std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let _priority = priority::Priority::raise()?;
+    let priority = Priority::raise()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     let mut report = Report::new(options.quick);
+    runtime.spawn(end_on_signal(priority));
     runtime.block_on(async {
         for group in options.groups() {
             eprintln!("{}: {}", group.name(), group.about());
@@ -71,6 +88,7 @@ fn run() -> Result<bool> {
             }
         }
     });
+    priority.give_back();
     print!("{}", report.table());
     if let Some(directory) = &options.plots {
         report.draw(directory)?;

@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 const GROUP: &str = "/proc/self/autogroup";
 
 /// This process goes first as long as this is there, and what it starts with it.
+#[derive(Clone, Copy, Debug)]
 pub struct Priority {
     group_before: Option<i32>,
 }
@@ -18,16 +19,15 @@ impl Priority {
         go_first(0)?;
         let text = fs::read_to_string(GROUP).unwrap_or_default();
         let before = text.trim().rsplit(' ').next().and_then(|n| n.parse().ok());
-        // The kernel takes one change in a while from processes without CAP_SYS_ADMIN only.
+        // Where processes are not grouped there is nothing to write to.
         let raised = before.filter(|_| fs::write(GROUP, "-20").is_ok());
         Ok(Self {
             group_before: raised,
         })
     }
-}
 
-impl Drop for Priority {
-    fn drop(&mut self) {
+    /// The session's group gets the priority back that it had. This process keeps its own: it is about to end.
+    pub fn give_back(self) {
         if let Some(nice) = self.group_before {
             let _ = fs::write(GROUP, nice.to_string());
         }
