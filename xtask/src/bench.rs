@@ -5,6 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::debian::{self, Program};
+
 /// Packages whose programs the benchmarks need: themselves, the agent, the coordinator, and the lab's guardian.
 const PACKAGES: [&str; 4] = [
     "lime-bench",
@@ -26,6 +28,12 @@ const NAMES: [&str; 9] = [
     "clone",
 ];
 
+/// What `uplink` runs beside LIME.
+const OPEN_VSWITCH: Program = Program {
+    name: "ovs-vswitchd",
+    package: "openvswitch-switch",
+};
+
 /// Measures LIME beside bare redirects, the Linux bridge, VXLAN and Open vSwitch, on this machine
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -45,6 +53,13 @@ pub struct Args {
 
 /// Builds and runs. An error if a figure could not be measured.
 pub fn run(args: &Args) -> Result<()> {
+    let uplink = |name: &String| name == "uplink" || name == "datapath";
+    if (args.names.is_empty() || args.names.iter().any(uplink))
+        && let Err(e) = debian::ensure_programs(&[OPEN_VSWITCH])
+    {
+        // The rest can be measured all the same, and the report says what was not.
+        eprintln!("{e:#}");
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "--release", "--bins"]);

@@ -69,9 +69,6 @@ pub async fn run(options: &Options, report: &mut Report) {
         Ok(site) => site,
         Err(e) => return report.failed("uplink", &e),
     };
-    if let Err(e) = ovs::install(report) {
-        report.note(format!("Open vSwitch could not be installed: {e:#}"));
-    }
     let mut lanes = Vec::new();
     for name in [LIME, BARE, BRIDGE, OVS, OVS_AFXDP] {
         match lane(&site, name).await {

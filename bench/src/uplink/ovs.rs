@@ -13,10 +13,8 @@ use lime_tests::lab::Process;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::report::Report;
 use crate::site::{Site, Station};
 
-const PACKAGE: &str = "openvswitch-switch";
 const DAEMON: &str = "/usr/sbin/ovs-vswitchd";
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 const BRIDGE: &str = "br0";
@@ -28,27 +26,6 @@ pub enum Ports {
     System,
     /// By AF_XDP sockets, which a thread polls without end.
     Afxdp,
-}
-
-/// Installs Debian's package where there is no Open vSwitch, and says so.
-pub fn install(report: &mut Report) -> Result<()> {
-    if Path::new(DAEMON).exists() {
-        return Ok(());
-    }
-    report.note(format!(
-        "Debian's package {PACKAGE} was installed for this."
-    ));
-    let status = Command::new("apt-get")
-        .args(["install", "-y", "-q", "--no-install-recommends", PACKAGE])
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdout(std::process::Stdio::null())
-        .status()
-        .context("cannot run apt-get")?;
-    ensure!(
-        status.success(),
-        "apt-get install {PACKAGE} failed ({status})"
-    );
-    Ok(())
 }
 
 /// A running Open vSwitch with one bridge. It sleeps unless it is woken, so as not to disturb what else is measured. Ends when dropped,
@@ -69,6 +46,10 @@ impl Ovs {
         rules: &[(RuleId, Rule)],
         ports: Ports,
     ) -> Result<Self> {
+        ensure!(
+            Path::new(DAEMON).exists(),
+            "there is no Open vSwitch ({DAEMON}): Debian's package is openvswitch-switch"
+        );
         let ns = site.host(host)?.netns();
         let directory = site.scratch().join(name);
         fs::create_dir_all(&directory)
