@@ -9,6 +9,7 @@ mod fuzz;
 mod lab;
 mod test;
 mod verify;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,9 @@ enum Command {
     Verify(verify::Args),
     /// Measure (needs root)
     Bench(bench::Args),
+    /// The first process of the virtual machine that `test --kernel` boots
+    #[command(hide = true)]
+    VmGuest,
 }
 
 fn main() -> ExitCode {
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Command::Fuzz(command) => fuzz::run(&command),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::VmGuest => vm::guest::main(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -14,6 +14,9 @@ use crate::{
 pub struct Args {
     /// Run only tests whose name, or whose test program's name, contains this
     filter: Vec<String>,
+    /// Run the tests of the data path on this version of Debian's kernel (6.1) instead, in an emulated machine; installs QEMU where it is lacking
+    #[arg(long, value_name = "VERSION")]
+    kernel: Option<String>,
 }
 
 /// What `tests/tests/applications.rs` runs across a network.
@@ -46,6 +49,9 @@ const PROGRAMS: [Program; 6] = [
 
 /// Runs the tests. The exit code is the runner's.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if let Some(version) = &args.kernel {
+        return crate::vm::test(version, &args.filter);
+    }
     binaries::need_root("the test suite")?;
     debian::ensure_programs(&PROGRAMS)?;
     binaries::build()?;

@@ -45,7 +45,7 @@ impl Wire {
 
     /// The next frame that satisfies `want` (frames that this socket sent are not among them).
     pub async fn expect(&self, want: impl Fn(&[u8]) -> bool) -> Vec<u8> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
             match self.receive() {
                 Some(frame) if want(&frame) => return frame,
