@@ -3,6 +3,7 @@
 use crate::{
     actions,
     maps::{BUCKETS, PORTS, RULES, SWITCHES, TABLES, TUPLES, bucket_mask, load},
+    packet::opaque,
     set,
     state::{MAX_STEPS, STEP_HELD, STEP_LIMIT, State, Step},
 };
@@ -205,10 +206,11 @@ fn inline_link(state: &State, port: u32) -> u32 {
     }
 }
 
-/// A table search.
+/// A table search. In the state and not on the stack: kernels before 6.7 verify a loop's body for its first round only, and hold what the
+/// stack has then for what it always has.
 #[repr(C)]
-struct Search {
-    state: *mut State,
+#[derive(Clone, Copy)]
+pub struct Search {
     /// The table's first tuple.
     first: u32,
     /// Best rule so far; 0: none.
@@ -222,7 +224,7 @@ struct Search {
     /// The chain's visible rule; 0: none.
     found: u32,
     priority: u32,
-    clock: u32,
+    pad: u32,
 }
 
 /// The slot of the best visible rule in the state's table; 0: none. A global function without arguments, so that the kernel
@@ -238,37 +240,29 @@ extern "C" fn lime_look_up() -> u32 {
         return 0;
     };
     let run = TableRef::from_word(load(word));
-    let mut search = Search {
-        state,
-        first: run.start,
-        best: 0,
-        best_priority: 0,
-        next: 0,
-        hash: 0,
-        tuple: 0,
-        words: 0,
-        found: 0,
-        priority: 0,
-        clock: state.clock,
-    };
-    let count = if run.count < MAX_TUPLES {
-        run.count
+    state.search.first = run.start;
+    state.search.best = 0;
+    state.search.best_priority = 0;
+    // Widened where the optimizer cannot see: kernels that put the loop into the program take all 64 bits of the register for the count.
+    let count = opaque(run.count as usize);
+    let count = if count < MAX_TUPLES as usize {
+        count as u32
     } else {
         MAX_TUPLES
     };
+    let mut context = state as *mut State;
     // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
     unsafe {
-        bpf_loop(count, tuple as *mut c_void, (&raw mut search).cast(), 0);
+        bpf_loop(count, tuple as *mut c_void, (&raw mut context).cast(), 0);
     }
-    search.best
+    load(&state.search.best)
 }
 
 /// One tuple of the table. Returns 1 to end the search.
-unsafe extern "C" fn tuple(index: u64, search: *mut Search) -> u64 {
+unsafe extern "C" fn tuple(index: u64, context: *mut *mut State) -> u64 {
     // SAFETY: `lime_look_up` passes a valid pointer.
-    let search = unsafe { &mut *search };
-    // SAFETY: as above.
-    let state = unsafe { &mut *search.state };
+    let state = unsafe { &mut **context };
+    let search = &mut state.search;
     let Some(tuple) = TUPLES.get(search.first + index as u32) else {
         return 1;
     };
@@ -307,24 +301,22 @@ unsafe extern "C" fn tuple(index: u64, search: *mut Search) -> u64 {
     search.found = 0;
     // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
     unsafe {
-        bpf_loop(
-            MAX_CHAIN,
-            link as *mut c_void,
-            core::ptr::from_mut(search).cast(),
-            0,
-        );
+        bpf_loop(MAX_CHAIN, link as *mut c_void, context.cast(), 0);
     }
-    if search.found != 0 && (search.best == 0 || search.priority > search.best_priority) {
-        search.best = search.found;
+    let search = &mut state.search;
+    let found = load(&search.found);
+    if found != 0 && (search.best == 0 || search.priority > search.best_priority) {
+        search.best = found;
         search.best_priority = search.priority;
     }
     0
 }
 
 /// One rule of a bucket's chain. Returns 1 to end the search.
-unsafe extern "C" fn link(_index: u64, search: *mut Search) -> u64 {
+unsafe extern "C" fn link(_index: u64, context: *mut *mut State) -> u64 {
     // SAFETY: `lime_look_up` passes a valid pointer.
-    let search = unsafe { &mut *search };
+    let state = unsafe { &mut **context };
+    let search = &mut state.search;
     let slot = search.next;
     let Some(rule) = RULES.get(slot) else {
         return 1;
@@ -333,8 +325,7 @@ unsafe extern "C" fn link(_index: u64, search: *mut Search) -> u64 {
         return 1;
     }
     if rule.hash == search.hash && rule.tuple == search.tuple {
-        // SAFETY: as above.
-        let ours = unsafe { (&raw const (*search.state).masked).cast::<u64>() };
+        let ours = (&raw const state.masked).cast::<u64>();
         let theirs = rule.key.as_ptr();
         let mut differs = 0;
         let mut w = 0;
@@ -346,7 +337,7 @@ unsafe extern "C" fn link(_index: u64, search: *mut Search) -> u64 {
             differs |= unsafe { *ours.add(w) ^ *theirs.add(w) };
             w += 1;
         }
-        if differs == 0 && visible(load(&rule.valid_from), load(&rule.valid_to), search.clock) {
+        if differs == 0 && visible(load(&rule.valid_from), load(&rule.valid_to), state.clock) {
             search.found = slot;
             search.priority = rule.priority as u32;
             return 1;

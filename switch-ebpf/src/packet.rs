@@ -63,6 +63,17 @@ pub fn opaque(mut value: usize) -> usize {
     value
 }
 
+/// A length for a helper, if it is 1 to `room` (a constant): checked in a way that verifiers of all supported kernels understand. Those before
+/// 6.8 learn nothing from a comparison with zero, and no verifier does from two comparisons merged into one by the optimizer.
+#[inline(always)]
+pub fn bounded(length: u32, room: u32) -> Option<u32> {
+    let less_one = opaque((length as usize).wrapping_sub(1));
+    if less_one >= room as usize {
+        return None;
+    }
+    Some((opaque(less_one) + 1) as u32)
+}
+
 /// Reads bytes that are known to be there, in the largest pieces: the compiler would copy an array whose alignment it does not
 /// know byte by byte. The kernel allows unaligned reads of packets where the CPU does.
 ///
@@ -113,11 +124,13 @@ pub trait Stages {
     fn emit(self, slot: u32) -> u32;
     /// [`crate::output::flush`].
     fn flush(self) -> u32;
+    /// [`crate::pipeline::strip_outer`].
+    fn strip_outer(self) -> u32;
 }
 
 /// [`Stages`] as global functions of these names.
 macro_rules! stages {
-    ($packet:ident, $context:ty, $parse:ident, $change:ident, $emit:ident, $flush:ident) => {
+    ($packet:ident, $context:ty, $parse:ident, $change:ident, $emit:ident, $flush:ident, $strip:ident) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $parse(context: *mut $context) -> u32 {
@@ -142,6 +155,12 @@ macro_rules! stages {
             crate::output::flush($packet(context))
         }
 
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $strip(context: *mut $context) -> u32 {
+            crate::pipeline::strip_outer($packet(context))
+        }
+
         impl crate::packet::Stages for $packet {
             #[inline(always)]
             fn parse(self) -> u32 {
@@ -161,6 +180,11 @@ macro_rules! stages {
             #[inline(always)]
             fn flush(self) -> u32 {
                 $flush(self.0)
+            }
+
+            #[inline(always)]
+            fn strip_outer(self) -> u32 {
+                $strip(self.0)
             }
         }
     };

@@ -102,7 +102,7 @@ fn deliver<P: Packet>(
     if packet.length() < state.base + 14 {
         return Err(Stop::Drop(slot, DropReason::Malformed));
     }
-    if !packet.decapsulate(state, state.base) {
+    if packet.strip_outer() == 0 {
         return Err(Stop::Drop(slot, DropReason::ResizeFailed));
     }
     state.tag = match packet.read::<2>(12) {
@@ -170,21 +170,33 @@ fn process<P: Packet>(packet: P, state: &mut State, slot: u32) -> Result<i32, St
     Ok(output::finish(packet, state))
 }
 
-/// Takes the outer headers off a frame that came by tunnel.
+/// Takes the outer headers off a frame that came by tunnel and was parsed.
 #[inline(always)]
 fn strip<P: Packet>(packet: P, state: &mut State, slot: u32) -> Result<(), Stop> {
-    let base = state.base;
-    if base == 0 {
+    if state.base == 0 {
         return Ok(());
     }
-    let tag = state.tag;
-    if !packet.decapsulate(state, base) {
+    let moved = packet.strip_outer();
+    if moved == 0 {
         return Err(Stop::Drop(slot, DropReason::ResizeFailed));
     }
-    // A tag that went to the metadata is no longer among the bytes.
-    let moved = if tag != state.tag { base + 4 } else { base };
     state.l3 -= moved;
     state.l4 -= if state.l4 != 0 { moved } else { 0 };
     state.base = 0;
     Ok(())
+}
+
+/// Takes the outer headers off; by how much that brings the tenant's headers forward, or 0: the kernel refused. A stage of its own, so that
+/// what it keeps on the stack does not lie below everything that follows.
+#[inline(always)]
+pub fn strip_outer<P: Packet>(packet: P) -> u32 {
+    let Some(state) = State::current() else {
+        return 0;
+    };
+    let (base, tag) = (state.base, state.tag);
+    if !packet.decapsulate(state, base) {
+        return 0;
+    }
+    // A tag that went to the metadata is no longer among the bytes.
+    if tag != state.tag { base + 4 } else { base }
 }

@@ -147,6 +147,8 @@ pub struct State {
     pub set_actions: [ActionRef; switch_abi::SET_SLOTS as usize],
     /// The key as the mask being searched has it ([`switch_abi::CompactMask::compact`]).
     pub masked: [u64; switch_abi::KEY_WORDS],
+    /// The table search under way.
+    pub search: crate::classify::Search,
     /// The packet's trajectory.
     pub trace: [Step; MAX_STEPS as usize],
 }

@@ -1,7 +1,7 @@
 //! [`Packet`] over TC: a socket buffer, with partial checksums, segmentation offload and a tag in its metadata.
 
 use crate::{
-    packet::{Packet, gather, opaque, stages},
+    packet::{Packet, bounded, gather, opaque, stages},
     parse::{ETH_IPV4, ETH_IPV6, ETH_QINQ, ETH_VLAN},
     state::{State, TAG_INLINE, TAG_METADATA, TAG_NONE},
     tunnel::{STRIP_IPV4, STRIP_IPV6},
@@ -25,6 +25,9 @@ const DECAP_L3_IPV4: u64 = 1 << 7;
 const DECAP_L3_IPV6: u64 = 1 << 8;
 const ENCAP_L2_SHIFT: u64 = 56;
 const ADJ_ROOM_MAC: u32 = 1;
+
+/// Length of an IPv6 header.
+const OUTER_IP_MAX: u32 = 40;
 
 /// A frame at TC ingress.
 #[derive(Clone, Copy)]
@@ -62,6 +65,18 @@ impl Tc {
         unsafe { bpf_skb_adjust_room(self.0, by, ADJ_ROOM_MAC, flags) == 0 }
     }
 
+    /// Before Linux 6.3, what resizing leaves must not be shorter than the outer IP header: a short frame is made longer meanwhile.
+    #[inline(always)]
+    fn shrink_short(self, shrink: u32) -> bool {
+        // SAFETY: the context is valid for the program's run.
+        unsafe {
+            let length = (*self.0).len;
+            bpf_skb_change_tail(self.0, length + OUTER_IP_MAX, 0) == 0
+                && self.resize(-(shrink as i32), FIXED_GSO)
+                && bpf_skb_change_tail(self.0, length - shrink, 0) == 0
+        }
+    }
+
     /// Makes `skb->protocol` IPv4, which resizing asks for. Popping a tag takes the protocol from the bytes; so an
     /// EtherType is written there (the caller overwrites it later), and two tags are pushed and popped: one would
     /// only be in the metadata. Only for frames that are not IP, like ARP.
@@ -93,14 +108,9 @@ impl Tc {
 
     #[inline(always)]
     fn store_prefix(self, state: &mut State, length: u32) -> bool {
-        // One check at a time: merged into one by the optimizer, the verifier could not follow.
-        if length > crate::state::PREFIX_MAX as u32 {
+        let Some(length) = bounded(length, crate::state::PREFIX_MAX as u32) else {
             return false;
-        }
-        let length = opaque(length as usize) as u32;
-        if length == 0 {
-            return false;
-        }
+        };
         // SAFETY: `length` is within the prefix, as just checked.
         unsafe { bpf_skb_store_bytes(self.0, 0, state.prefix.as_mut_ptr().cast(), length, 0) == 0 }
     }
@@ -117,7 +127,8 @@ stages!(
     lime_tc_parse,
     lime_tc_change,
     lime_tc_emit,
-    lime_tc_flush
+    lime_tc_flush,
+    lime_tc_strip
 );
 
 impl Packet for Tc {
@@ -162,14 +173,9 @@ impl Packet for Tc {
 
     #[inline(always)]
     fn copy_out(self, offset: u32, to: *mut u8, length: u32, room: u32) -> bool {
-        // One check at a time: merged into one by the optimizer, the verifier could not follow.
-        if length > room {
+        let Some(length) = bounded(length, room) else {
             return false;
-        }
-        let length = opaque(length as usize) as u32;
-        if length == 0 {
-            return false;
-        }
+        };
         // SAFETY: the caller has that much room.
         unsafe { bpf_skb_load_bytes(self.0.cast(), offset, to.cast(), length) == 0 }
     }
@@ -343,8 +349,11 @@ impl Packet for Tc {
             DECAP_L3_IPV4
         };
         // Before Linux 6.3 there are no such flags; they say what the frame is then, and allow short ones.
-        let shrink = -(shrink as i32);
-        if !self.resize(shrink, FIXED_GSO | l3) && !self.resize(shrink, FIXED_GSO) {
+        let by = -(shrink as i32);
+        if !self.resize(by, FIXED_GSO | l3)
+            && !self.resize(by, FIXED_GSO)
+            && !self.shrink_short(shrink)
+        {
             return false;
         }
         if !self.write(0, ethernet) {

@@ -2,7 +2,7 @@
 
 use crate::{
     checksum,
-    packet::{Packet, gather, opaque, stages},
+    packet::{Packet, bounded, gather, opaque, stages},
     state::{State, TAG_INLINE, TAG_NONE},
 };
 use aya_ebpf::{
@@ -45,7 +45,8 @@ stages!(
     lime_xdp_parse,
     lime_xdp_change,
     lime_xdp_emit,
-    lime_xdp_flush
+    lime_xdp_flush,
+    lime_xdp_strip
 );
 
 impl Packet for Xdp {
@@ -86,14 +87,9 @@ impl Packet for Xdp {
 
     #[inline(always)]
     fn copy_out(self, offset: u32, to: *mut u8, length: u32, room: u32) -> bool {
-        // One check at a time: merged into one by the optimizer, the verifier could not follow.
-        if length > room {
+        let Some(length) = bounded(length, room) else {
             return false;
-        }
-        let length = opaque(length as usize) as u32;
-        if length == 0 {
-            return false;
-        }
+        };
         // SAFETY: the caller has that much room.
         unsafe { bpf_xdp_load_bytes(self.0, offset, to.cast(), length) == 0 }
     }

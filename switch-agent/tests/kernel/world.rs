@@ -383,6 +383,8 @@ impl World {
         if program.fd().is_err() {
             program.load().unwrap();
         }
+        // Where there is no TCX (before Linux 6.6), the program becomes a filter on this qdisc.
+        let _ = aya::programs::tc::qdisc_add_clsact(device);
         program
             .attach(device, aya::programs::TcAttachType::Ingress)
             .unwrap();
