@@ -187,6 +187,7 @@ pub async fn unload(config: &Config) -> Result<(), AgentError> {
     preflight::check()?;
     let lock = Lock::take(&config.state_dir)?;
     let netlink = Netlink::open()?;
+    Datapath::detach_unpinned(&config.bpffs)?;
     remove(&config.bpffs)?;
     Recirculation::remove(&netlink, &config.host).await?;
     remove(&config.state_dir)?;

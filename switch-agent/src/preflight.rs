@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use aya::util::KernelVersion;
 use thiserror::Error;
 
 /// Why the agent does not start.
@@ -28,6 +29,14 @@ pub enum PreflightError {
         path: &'static str,
         /// What to do.
         mend: &'static str,
+    },
+    /// Too old.
+    #[error(
+        "this is Linux {found}, and LIME needs 6.1 or later: older ones lack what its kernel programs use, or refuse them"
+    )]
+    Kernel {
+        /// What `uname -r` says.
+        found: String,
     },
     /// No membarrier.
     #[error(
@@ -62,20 +71,43 @@ const CAPABILITIES: [(u32, &str); 4] = [
 /// CAP_SYS_ADMIN includes those of BPF.
 const SYS_ADMIN: u32 = 21;
 
-/// Checks the process's rights and the kernel's features.
+/// What the suite runs on and is meant to run on; `cargo xtask test --kernel 6.1` is the proof for the oldest.
+const OLDEST: KernelVersion = KernelVersion::new(6, 1, 0);
+/// The first with TCX.
+const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
+
+/// Checks the process's rights and the kernel's version and features.
 ///
 /// # Errors
 /// The first thing that is lacking.
 pub fn check() -> Result<(), PreflightError> {
+    // Not to be read: nothing is known, and the first refusal will tell.
+    if let Ok(version) = KernelVersion::current() {
+        kernel(version)?;
+    }
     capabilities()?;
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
         return Err(PreflightError::Feature {
             feature: "BTF",
             path: "/sys/kernel/btf/vmlinux",
-            mend: "use a kernel with CONFIG_DEBUG_INFO_BTF (all distributions' since 2021), version 6.1 or later",
+            mend: "use a kernel with CONFIG_DEBUG_INFO_BTF (all distributions' since 2021)",
         });
     }
     membarrier()
+}
+
+fn kernel(version: KernelVersion) -> Result<(), PreflightError> {
+    if version < OLDEST {
+        let found = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let found = found.trim().to_owned();
+        return Err(PreflightError::Kernel { found });
+    }
+    if version < TCX {
+        tracing::info!(
+            "this kernel has no TCX (6.6 and later have): TC programs are attached as filters of clsact qdiscs"
+        );
+    }
+    Ok(())
 }
 
 fn capabilities() -> Result<(), PreflightError> {
@@ -158,6 +190,13 @@ impl Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_before_6_1_are_refused() {
+        kernel(KernelVersion::new(6, 1, 0)).unwrap();
+        let refused = kernel(KernelVersion::new(5, 15, 200)).unwrap_err();
+        assert!(refused.to_string().contains("6.1 or later"), "{refused}");
+    }
 
     #[test]
     fn a_directory_is_locked_once() {

@@ -33,6 +33,11 @@ impl PinDir {
     fn has(&self, name: &str) -> bool {
         self.0.join(name).exists()
     }
+
+    /// A TC program on a device: by a link, or (kernels before 6.6) by a filter.
+    fn has_tc(&self, ifindex: u32) -> bool {
+        self.has(&format!("links/{ifindex}-tc")) || self.has(&format!("links/{ifindex}-clsact"))
+    }
 }
 
 impl Drop for PinDir {
@@ -250,8 +255,8 @@ fn programs_outlive_the_agent_and_are_adopted() {
             AttachMode::Xdp
         );
         drop(dp);
-        assert!(dir.has(&format!("links/{left}-tc")) && !dir.has(&format!("links/{left}-xdp")));
-        assert!(dir.has(&format!("links/{right}-tc")) && dir.has(&format!("links/{right}-xdp")));
+        assert!(dir.has_tc(left) && !dir.has(&format!("links/{left}-xdp")));
+        assert!(dir.has_tc(right) && dir.has(&format!("links/{right}-xdp")));
         assert!(details("right").contains("prog/xdp"));
 
         let (mut dp, _) = Datapath::open(dir.path(), &limits()).unwrap();
@@ -273,7 +278,7 @@ fn programs_outlive_the_agent_and_are_adopted() {
         dp.detach(left).unwrap();
         dp.detach(right).unwrap();
         assert!(!details("right").contains("prog/xdp"));
-        assert!(!dir.has(&format!("links/{right}-tc")));
+        assert!(!dir.has_tc(right));
     });
 }
 
@@ -310,10 +315,10 @@ fn a_device_stays_as_it_is_when_xdp_is_refused() {
             matches!(refused, Err(DatapathError::Unsupported { .. })),
             "{refused:?}"
         );
-        assert!(!dir.has("links/1-tc") && !dir.has("links/1-xdp"));
+        assert!(!dir.has_tc(1) && !dir.has("links/1-xdp"));
         assert_eq!(dp.attach_port(1, AttachMode::Auto).unwrap(), AttachMode::Tc);
         dp.attach_port(1, AttachMode::Xdp).unwrap_err();
-        assert!(dir.has("links/1-tc"), "still in TC mode");
+        assert!(dir.has_tc(1), "still in TC mode");
     });
 }
 

@@ -1,4 +1,4 @@
-//! Programs on devices: TCX (kernel 6.6 and later) or clsact, and XDP; by links that are pinned, so that they outlive the agent.
+//! Programs on devices: TCX (kernel 6.6 and later; before, see `clsact`) and XDP, by links that are pinned, so that they outlive the agent.
 //!
 //! A device in XDP mode has both programs: what XDP cannot express it passes on to TC. Links are pinned as `links/<ifindex>-xdp` and
 //! `links/<ifindex>-tc`. A device that has gone leaves a dead link behind; it is found by its program not being on the device, and replaced.
@@ -8,23 +8,17 @@ use std::io;
 use std::path::PathBuf;
 
 use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
-use aya::programs::tc::{
-    NlOptions, TcAttachOptions, TcHandle, qdisc_add_clsact, qdisc_detach_program,
-};
+use aya::programs::tc::TcAttachOptions;
 use aya::programs::xdp::XdpMode;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp};
 use aya_obj::programs::XdpAttachType;
 use switch_abi::programs;
 
+use super::clsact::Filters;
 use super::device::{Device, XdpAttached};
 use super::link::detach_pinned;
 use super::pins::{LINKS, Pins};
-use super::upgrade::KERNEL_NAME_LEN;
 use super::{AttachMode, Datapath, DatapathError, EventRing, Result};
-
-/// Priority and handle of the clsact filter, "LI" and "ME": ours is recognised by them.
-const CLSACT_PRIORITY: u16 = 0x4c49;
-const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 0x4d45);
 
 /// The kernel's own "not supported" (include/linux/errno.h), which some drivers let out.
 const ENOTSUPP: i32 = 524;
@@ -80,15 +74,7 @@ impl Datapath {
             return Ok(());
         };
         kernel.unpin(ifindex, "xdp")?;
-        kernel.unpin(ifindex, "tc")?;
-        if let Ok(device) = Device::open(ifindex) {
-            // Only where TCX is lacking is there such a filter; not finding one is the usual case.
-            for name in [programs::TC_PORT, programs::TC_UNDERLAY] {
-                let short = &name[..name.len().min(KERNEL_NAME_LEN)];
-                let _ = qdisc_detach_program(&device.name, TcAttachType::Ingress, short);
-            }
-        }
-        Ok(())
+        kernel.detach_tc(ifindex)
     }
 
     /// Whether and how the device could be attached, without doing it. Whether a driver really takes native XDP shows only when it is done.
@@ -149,7 +135,7 @@ impl Datapath {
             }
             Err(e) => {
                 if attached_now {
-                    kernel.unpin(ifindex, "tc")?;
+                    kernel.detach_tc(ifindex)?;
                 }
                 Err(e)
             }
@@ -176,6 +162,16 @@ impl Kernel {
             .map_err(|e| DatapathError::kernel(format!("remove {}", path.display()), e))
     }
 
+    fn filters(&self) -> Filters<'_> {
+        Filters(self.pins.dir())
+    }
+
+    /// Takes the TC program off a device, in whichever way it is attached.
+    fn detach_tc(&self, ifindex: u32) -> Result<()> {
+        self.unpin(ifindex, "tc")?;
+        self.filters().detach(ifindex)
+    }
+
     fn own_programs(&self) -> Result<[u32; 2]> {
         Ok([
             program_id(&self.xdp(programs::XDP_PORT)?.info())?,
@@ -184,6 +180,7 @@ impl Kernel {
     }
 
     fn check_foreign(&self, device: &Device) -> Result<()> {
+        self.filters().own(device)?;
         let Some(attached) = device.xdp else {
             return Ok(());
         };
@@ -283,38 +280,16 @@ impl Kernel {
             }
             // Kernels before 6.6 do not know the attach type.
             Err(e) if os_error(&e) == Some(libc::EINVAL) => {
-                self.attach_clsact(device, &mut program).map(|()| true)
+                self.filters().attach(device, &mut program)
             }
             Err(e) => Err(failed(e)),
         }
     }
-
-    /// A filter on a clsact qdisc. It is not bound to this process, so it needs no pin.
-    fn attach_clsact(&self, device: &Device, program: &mut SchedClassifier) -> Result<()> {
-        let what = format!("attach to clsact on device {}", device.name);
-        // EEXIST: the device has the qdisc already.
-        let _ = qdisc_add_clsact(&device.name);
-        let options = TcAttachOptions::Netlink(NlOptions {
-            priority: CLSACT_PRIORITY,
-            handle: CLSACT_HANDLE,
-            ..NlOptions::default()
-        });
-        match program.attach_with_options(&device.name, TcAttachType::Ingress, options) {
-            Ok(link) => {
-                let link = program
-                    .take_link(link)
-                    .map_err(|e| DatapathError::kernel(what, e))?;
-                // The filter stays until `detach`.
-                std::mem::forget(link);
-                Ok(())
-            }
-            Err(e) if os_error(&e) == Some(libc::EEXIST) => Ok(()),
-            Err(e) => Err(DatapathError::kernel(what, e)),
-        }
-    }
 }
 
-fn program_id(info: &std::result::Result<aya::programs::ProgramInfo, ProgramError>) -> Result<u32> {
+pub(crate) fn program_id(
+    info: &std::result::Result<aya::programs::ProgramInfo, ProgramError>,
+) -> Result<u32> {
     match info {
         Ok(info) => Ok(info.id()),
         Err(e) => Err(DatapathError::kernel(
@@ -325,7 +300,7 @@ fn program_id(info: &std::result::Result<aya::programs::ProgramInfo, ProgramErro
 }
 
 /// The errno at the bottom of an error.
-fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+pub(crate) fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut at = Some(error);
     while let Some(error) = at {
         if let Some(io) = error.downcast_ref::<io::Error>()
@@ -336,50 +311,4 @@ fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
         at = error.source();
     }
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use std::process::Command;
-
-    use super::super::Limits;
-    use super::*;
-
-    fn run(command: &str) -> String {
-        let (program, arguments) = command.split_once(' ').unwrap();
-        let output = Command::new(program)
-            .args(arguments.split(' '))
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{command}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// What kernels before 6.6 get.
-    #[test]
-    fn clsact_filters_stay_and_are_recognised() {
-        let dir = PathBuf::from(format!("/sys/fs/bpf/lime-clsact-{}", std::process::id()));
-        std::thread::spawn(move || {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-            run("ip link add left type veth peer name right");
-            let (mut dp, _) = Datapath::open(&dir, &Limits::default()).unwrap();
-            let ifindex = nix::net::if_::if_nametoindex("left").unwrap();
-            let device = Device::open(ifindex).unwrap();
-            let filters = || run("tc filter show dev left ingress");
-            for name in [programs::TC_PORT, programs::TC_UNDERLAY] {
-                for _ in 0..2 {
-                    let kernel = dp.kernel.as_ref().unwrap();
-                    let mut program = kernel.tc(name).unwrap();
-                    kernel.attach_clsact(&device, &mut program).unwrap();
-                    drop(program);
-                    assert_eq!(filters().matches("direct-action").count(), 1);
-                }
-                dp.detach(ifindex).unwrap();
-                assert!(!filters().contains("direct-action"), "{}", filters());
-            }
-            std::fs::remove_dir_all(&dir).unwrap();
-        })
-        .join()
-        .unwrap();
-    }
 }

@@ -1,4 +1,4 @@
-//! What a network device is, as far as attaching programs to it needs to know: one RTM_GETLINK request.
+//! What a network device is, as far as attaching programs to it needs to know: one RTM_GETLINK request, without a runtime.
 
 use std::io;
 
@@ -29,15 +29,20 @@ pub(crate) struct XdpAttached {
 impl XdpAttached {
     /// Name of the program, for people.
     pub(crate) fn describe(&self) -> String {
-        let info = aya::programs::loaded_programs()
-            .flatten()
-            .find(|info| info.id() == self.program);
-        let name = info
-            .as_ref()
-            .and_then(|info| info.name_as_str().map(str::to_owned))
-            .unwrap_or_default();
-        format!("XDP program {name:?} (id {})", self.program)
+        format!("XDP {}", describe_program(self.program))
     }
+}
+
+/// Name of a program, for people.
+pub(crate) fn describe_program(id: u32) -> String {
+    let info = aya::programs::loaded_programs()
+        .flatten()
+        .find(|info| info.id() == id);
+    let name = info
+        .as_ref()
+        .and_then(|info| info.name_as_str().map(str::to_owned))
+        .unwrap_or_default();
+    format!("program {name:?} (id {id})")
 }
 
 impl Device {
@@ -93,12 +98,20 @@ fn attached(xdp: &[LinkXdp]) -> Option<XdpAttached> {
 }
 
 fn get_link(ifindex: u32) -> io::Result<LinkMessage> {
+    let mut link = LinkMessage::default();
+    link.header.index = ifindex;
+    match ask(RouteNetlinkMessage::GetLink(link))? {
+        RouteNetlinkMessage::NewLink(link) => Ok(link),
+        _ => Err(io::Error::other("unexpected answer to RTM_GETLINK")),
+    }
+}
+
+/// One question to rtnetlink that has one answer.
+pub(crate) fn ask(question: RouteNetlinkMessage) -> io::Result<RouteNetlinkMessage> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
-    let mut link = LinkMessage::default();
-    link.header.index = ifindex;
-    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetLink(link));
+    let mut request = NetlinkMessage::from(question);
     request.header.flags = NLM_F_REQUEST;
     request.finalize();
     let mut bytes = vec![0; request.header.length as usize];
@@ -108,8 +121,8 @@ fn get_link(ifindex: u32) -> io::Result<LinkMessage> {
     let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
         .map_err(|e| io::Error::other(e.to_string()))?;
     match answer.payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(link),
+        NetlinkPayload::InnerMessage(answer) => Ok(answer),
         NetlinkPayload::Error(e) => Err(e.to_io()),
-        _ => Err(io::Error::other("unexpected answer to RTM_GETLINK")),
+        _ => Err(io::Error::other("an answer of another kind than asked for")),
     }
 }

@@ -14,13 +14,14 @@
 //! | `compile`, `classifier`, `chains` | rules: compiled, linked into tables |
 //! | `staging`, `snapshots` | rules by epochs: staged, taken back, collected; all of a switch at once |
 //! | `networks`, `switches`, `ports`, `peers`, `counters` | the rest of the model |
-//! | `attach`, `device`, `link`, `events` | programs on devices, the event ring |
+//! | `attach`, `clsact`, `device`, `link`, `events` | programs on devices, the event ring |
 //! | `adopt`, `upgrade` | taking up what an earlier agent left, with its programs or newer ones |
 
 mod adopt;
 mod attach;
 mod chains;
 mod classifier;
+mod clsact;
 mod compile;
 mod counters;
 mod device;
@@ -107,6 +108,15 @@ impl Datapath {
         let maps = pins.load(crate::objects::SWITCH, limits, &sizes)?;
         let datapath = Self::assemble(maps, limits, &sizes, Some(pins));
         Ok((datapath, Adopted::default()))
+    }
+
+    /// Takes everything off devices (of the calling thread's network namespace) that does not go with the pins: what there is of it on kernels
+    /// before 6.6. For removing a data path that is not open.
+    ///
+    /// # Errors
+    /// [`DatapathError::Kernel`]; it can be tried again.
+    pub fn detach_unpinned(pin_dir: &Path) -> Result<()> {
+        clsact::Filters(pin_dir).detach_all()
     }
 
     /// Without a kernel: tables in ordinary memory, for one CPU; nothing can be attached. For tests and measurements.

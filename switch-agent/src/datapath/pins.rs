@@ -15,6 +15,7 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use nix::fcntl::{Flock, FlockArg};
 use switch_abi::{ABI_VERSION, Meta, maps, programs};
 
+use super::clsact::Filters;
 use super::mapped::MappedArray;
 use super::maps::{HashTable, Maps, MetaMap, Sizes};
 use super::upgrade::DIGEST;
@@ -89,6 +90,11 @@ impl Pins {
             dir: dir.to_owned(),
             _lock: lock,
         })
+    }
+
+    /// The directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Path of a pinned map or program.
@@ -177,8 +183,7 @@ impl Pins {
                     meta.abi_version
                 ),
                 format!(
-                    "this agent has ABI version {ABI_VERSION}: move the host's instances away, stop the agent, remove {} and start it again",
-                    self.dir.display()
+                    "this agent has ABI version {ABI_VERSION}: move the host's instances away, stop the agent, run it with --unload and start it again"
                 ),
             ));
         }
@@ -287,6 +292,7 @@ impl Pins {
             )),
             _ => Ok(()),
         };
+        Filters(&self.dir).detach_all()?;
         // META first: without it nothing of the rest counts.
         for name in MAPS.iter().rev().chain(&PROGRAMS).chain(&[DIGEST]) {
             remove(&self.path(name))?;

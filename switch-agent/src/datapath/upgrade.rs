@@ -13,6 +13,7 @@ use aya::programs::tc::SchedClassifierLink;
 use aya::programs::xdp::XdpLink;
 use aya::programs::{Program, loaded_programs};
 
+use super::clsact::Filters;
 use super::pins::{LINKS, MAPS, PROGRAMS, Pins, load_object, load_program, meta_map};
 use super::{DatapathError, Result};
 
@@ -20,7 +21,7 @@ use super::{DatapathError, Result};
 pub(crate) const DIGEST: &str = "OBJECT";
 
 /// Ending of a pin that is about to replace another.
-const NEW: &str = "_new";
+pub(crate) const NEW: &str = "_new";
 
 /// What the kernel keeps of a program's name (BPF_OBJ_NAME_LEN, less the final zero); the names differ within it.
 pub(crate) const KERNEL_NAME_LEN: usize = 15;
@@ -91,6 +92,9 @@ impl Pins {
                 let e: &dyn std::error::Error = &e;
                 tracing::debug!(link = %entry.path().display(), error = e, "not switched");
             }
+        }
+        if let Program::SchedClassifier(program) = program {
+            Filters(self.dir()).switch(short, program)?;
         }
         Ok(())
     }

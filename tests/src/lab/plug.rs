@@ -59,9 +59,13 @@ impl Plug {
     pub fn attach(&mut self, device: &str) -> Result<(), LabError> {
         let core = self.core.clone();
         let program = program(&mut self.object)?;
-        core.run(|| program.attach(device, TcAttachType::Ingress))
-            .map_err(|e| LabError::Plug(format!("enter the core namespace: {e}")))?
-            .map_err(refused("attach the plug program"))?;
+        core.run(|| {
+            // Where there is no TCX (before Linux 6.6), the program becomes a filter on this qdisc.
+            let _ = aya::programs::tc::qdisc_add_clsact(device);
+            program.attach(device, TcAttachType::Ingress)
+        })
+        .map_err(|e| LabError::Plug(format!("enter the core namespace: {e}")))?
+        .map_err(refused("attach the plug program"))?;
         Ok(())
     }
 
