@@ -4,6 +4,7 @@
 //! each, which a run selects by name. A figure that cannot be measured is an error, and a bar that does not hold is printed as such.
 
 mod api;
+mod busy;
 mod clone;
 mod latency;
 mod memory;

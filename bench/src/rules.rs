@@ -1,13 +1,12 @@
 //! How many rules per second can be installed: through the whole system (from a client of the API until they are in force on the host),
 //! and by the data path's own interface, each beside one `bpf()` call per rule.
 
-use std::time::Instant;
-
 use anyhow::{Context, Result};
 use lime_core::{Epoch, NetworkId, SwitchId};
 use switch_agent::datapath::{Datapath, Limits};
 
 use crate::api::{BATCH, Installation};
+use crate::busy::Busy;
 use crate::options::{Group, Options};
 use crate::report::{Bar, Figure, Report};
 use crate::ruleset;
@@ -82,13 +81,13 @@ fn stage(datapath: &mut Datapath, round: u32) -> Result<f64> {
     datapath.set_network(network, VNI, false)?;
     datapath.set_switch(network, &active(switch))?;
     let rules = ruleset::numbered(COUNT, MASKS, 1);
-    let start = Instant::now();
+    let busy = Busy::start()?;
     for (batch, epoch) in rules.chunks(BATCH).zip(1..) {
         datapath
             .stage(network, Epoch(epoch), Some(switch), batch, &[])
             .with_context(|| format!("cannot stage {} rules", batch.len()))?;
     }
-    let seconds = start.elapsed().as_secs_f64();
+    let seconds = busy.seconds()?;
     datapath.remove_network(network)?;
     Ok(COUNT as f64 / seconds)
 }

@@ -1,11 +1,11 @@
 //! The reference for writing rules: one `bpf()` call per rule, as a switch does it that keeps its rules in a kernel hash map.
 
-use std::time::Instant;
-
 use anyhow::{Context, Result};
 use aya::Pod;
 use aya::maps::{HashMap, MapData};
-use switch_abi::{FlowKey, RuleEntry};
+use switch_abi::{FlowKey, KEY_WORDS, RuleEntry};
+
+use crate::busy::Busy;
 
 /// What the ratio's reference is called.
 pub const NAME: &str = "one bpf() call per rule";
@@ -20,7 +20,7 @@ unsafe impl Pod for Value {}
 
 /// A kernel hash map with room for some rules.
 pub struct PerRule {
-    map: HashMap<MapData, [u64; 8], Value>,
+    map: HashMap<MapData, [u64; KEY_WORDS], Value>,
 }
 
 impl PerRule {
@@ -33,14 +33,14 @@ impl PerRule {
     /// Writes `count` rules one by one, and takes them out again. Rules per second, of writing alone.
     pub fn write(&mut self, count: u32) -> Result<f64> {
         let value = Value([1; size_of::<Value>()]);
-        let key = |i: u32| [u64::from(i); 8];
-        let start = Instant::now();
+        let key = |i: u32| [u64::from(i); KEY_WORDS];
+        let busy = Busy::start()?;
         for i in 0..count {
             self.map
                 .insert(key(i), value, 0)
                 .context("cannot write into a BPF hash map")?;
         }
-        let seconds = start.elapsed().as_secs_f64();
+        let seconds = busy.seconds()?;
         for i in 0..count {
             self.map
                 .remove(&key(i))

@@ -4,7 +4,7 @@ mod references;
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use aya::programs::{
     ProgramError, ProgramFd, SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp,
 };
@@ -12,6 +12,7 @@ use aya_obj::programs::XdpAttachType;
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
+use crate::busy::Busy;
 pub use references::{Flows, HASH_NAME, Reference, References, load, redirect};
 
 /// Which of the two programs.
@@ -124,25 +125,13 @@ fn timed(
         repeat,
         ..TestRunOptions::new()
     };
-    let start = thread_time()?;
+    let start = Busy::start()?;
     let result = run(options).context("BPF_PROG_TEST_RUN failed")?;
-    let nanoseconds = (thread_time()? - start) as f64 / f64::from(repeat.max(1));
+    let nanoseconds = start.seconds()? * 1e9 / f64::from(repeat.max(1));
     Ok(Runs {
         verdict: result.return_value,
         nanoseconds,
     })
-}
-
-/// CPU time of the calling thread, nanoseconds.
-fn thread_time() -> Result<u64> {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: writes to `time` only.
-    let rc = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    ensure!(rc == 0, "the thread's CPU clock cannot be read");
-    Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
 /// Keeps the calling thread on one CPU: per-CPU counters and caches stay the same ones.

@@ -15,6 +15,7 @@ use switch_abi::{
 use super::chains::{position, unlink};
 use super::compile::{Compiled, compile_actions, compile_match};
 use super::index::IdMap;
+use super::mapped::prefetch;
 use super::state::{Network, Store, Switch, Table, Tuple};
 use super::{DatapathError, Result};
 
@@ -43,25 +44,32 @@ pub(crate) struct Writer<'a> {
 impl Writer<'_> {
     /// Writes and links rules: all of them or, after an error, none. Their tables must be published before they can be found.
     ///
-    /// Where a rule goes is looked up in memory that no cache holds; so rules are made ready a few at a time, and the processor waits for all
-    /// of their places at once instead of for one after the other.
+    /// Where a rule goes is looked up in memory that no cache holds. So rules are made ready a few at a time, and what one of them needs is
+    /// fetched while others are worked on.
     pub(crate) fn add_all<'r>(
         &mut self,
         mut rules: impl Iterator<Item = (RuleId, &'r Rule, Epoch, Option<Epoch>)>,
     ) -> Result<Vec<RuleId>> {
         const AT_ONCE: usize = 32;
         let mut added = Vec::with_capacity(rules.size_hint().0);
+        let mut group = Vec::with_capacity(AT_ONCE);
         let mut ready = Vec::with_capacity(AT_ONCE);
         loop {
-            let mut prepare = |(id, rule, from, to)| {
-                ready.push(self.prepare(id, rule, from, to)?);
-                Ok(())
-            };
-            let mut result = rules.by_ref().take(AT_ONCE).try_for_each(&mut prepare);
-            if ready.is_empty() && result.is_ok() {
+            group.clear();
+            group.extend(rules.by_ref().take(AT_ONCE));
+            if group.is_empty() {
                 return Ok(added);
             }
-            self.touch(&ready);
+            for (_, rule, _, _) in &group {
+                prefetch(rule.matching.fields().as_ptr());
+                prefetch(rule.actions.as_ptr());
+            }
+            ready.clear();
+            let mut result = group.iter().try_for_each(|&(id, rule, from, to)| {
+                ready.push(self.prepare(id, rule, from, to)?);
+                Ok(())
+            });
+            self.prefetch_chains(&ready);
             let mut linked = 0;
             if result.is_ok() {
                 result = ready.iter().try_for_each(|prepared| {
@@ -80,7 +88,6 @@ impl Writer<'_> {
                 }
                 return Err(e);
             }
-            ready.clear();
         }
     }
 
@@ -104,8 +111,11 @@ impl Writer<'_> {
         };
         let state = &self.switch.tables[rule.table as usize].tuples[tuple];
         let key = state.compact.compact(&key);
+        let hash = hash_key(state.id, &key, state.compact.count);
+        let buckets = &self.store.maps.buckets;
+        buckets.prefetch(hash & self.store.bucket_mask);
         let entry = RuleEntry {
-            hash: hash_key(state.id, &key, state.compact.count),
+            hash,
             tuple: state.id,
             next: 0,
             valid_from: from.0,
@@ -132,15 +142,13 @@ impl Writer<'_> {
         Ok(Prepared { entry, tuple })
     }
 
-    /// Has the caches fetch what [`Writer::link`] reads: the buckets, then the rules that are first in them.
-    fn touch(&self, ready: &[Prepared]) {
-        let (maps, mask) = (&self.store.maps, self.store.bucket_mask);
-        let head = |prepared: &Prepared| maps.buckets.get(prepared.entry.hash & mask, 0);
-        let sum = ready.iter().map(head).fold(0, |sum, slot| sum ^ slot);
-        std::hint::black_box(sum);
-        let next = |slot: u32| maps.rules.get(slot, offset_of!(RuleEntry, next));
-        let sum = ready.iter().map(head).fold(0, |sum, slot| sum ^ next(slot));
-        std::hint::black_box(sum);
+    /// Has the processor fetch the first rules of the chains that rules go into.
+    fn prefetch_chains(&self, ready: &[Prepared]) {
+        let maps = &self.store.maps;
+        for prepared in ready {
+            let bucket = prepared.entry.hash & self.store.bucket_mask;
+            maps.rules.prefetch(maps.buckets.get(bucket, 0));
+        }
     }
 
     fn compile_actions(&mut self, id: RuleId, rule: &Rule) -> Result<Compiled> {
