@@ -1,4 +1,4 @@
-//! The Internet checksum (RFC 1071), computed from all the bytes it covers.
+//! The Internet checksum (RFC 1071) and SCTP's (RFC 9260), computed from all the bytes they cover.
 
 /// Ones' complement sum of the bytes as 16-bit words in network order, an odd one padded with zero.
 fn sum(bytes: &[u8]) -> u64 {
@@ -25,6 +25,9 @@ pub(crate) fn of(bytes: &[u8]) -> u16 {
 /// A right one is computed anew. A wrong one stays wrong by as much (RFC 1624, equation 3), since a switch must not make a damaged packet
 /// look sound; also where only a part of the bytes is at hand, in a first fragment.
 pub(crate) fn follow(field: u16, before: &[u8], after: &[u8]) -> u16 {
+    if before == after {
+        return field;
+    }
     if field == of(before) {
         return of(after);
     }
@@ -36,9 +39,28 @@ pub(crate) fn follow(field: u16, before: &[u8], after: &[u8]) -> u16 {
     !fold(u64::from(!field) + difference)
 }
 
+/// CRC32c (RFC 9260, appendix A), bit by bit.
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = !0;
+    for &byte in bytes {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = crc >> 1 ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 };
+        }
+    }
+    !crc
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_examples_of_rfc_3720() {
+        // Appendix B.4.
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
+    }
 
     #[test]
     fn the_example_of_rfc_1071() {

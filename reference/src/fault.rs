@@ -15,16 +15,37 @@ pub enum Fault {
     OutputToIngress,
     /// Popping a tag takes the inner one.
     InnerTagPopped,
+    /// The actions of a set are run in the order in which rules have written them.
+    SetInOrderOfWriting,
+    /// Clear-actions does nothing.
+    SetNotCleared,
+    /// Write-metadata writes the bits outside its mask too.
+    MetadataMaskIgnored,
+    /// The IPv4 checksum does not follow a new TTL.
+    TtlChecksumForgotten,
+    /// IPv6 extension headers in an odd order are not told.
+    ExtensionOrderIgnored,
+    /// SCTP's checksum does not follow.
+    SctpChecksumForgotten,
+    /// A tunnel id that was set is lost at the next table.
+    TunnelIdForgotten,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 6] = [
+    pub const ALL: [Fault; 13] = [
         Fault::PriorityReversed,
         Fault::DscpClearsEcn,
         Fault::PseudoHeaderForgotten,
         Fault::ValidToInclusive,
         Fault::OutputToIngress,
         Fault::InnerTagPopped,
+        Fault::SetInOrderOfWriting,
+        Fault::SetNotCleared,
+        Fault::MetadataMaskIgnored,
+        Fault::TtlChecksumForgotten,
+        Fault::ExtensionOrderIgnored,
+        Fault::SctpChecksumForgotten,
+        Fault::TunnelIdForgotten,
     ];
 }

@@ -7,11 +7,16 @@
 //! Not here: groups (they are expanded into their actions before), timeouts, and outputs that wait for the controller.
 
 mod checksum;
+mod cover;
 mod fault;
+mod ipv6;
 mod outcome;
+mod output;
 mod parse;
 mod rewrite;
 mod run;
+mod set;
+mod tags;
 mod world;
 
 pub use fault::Fault;

@@ -17,6 +17,8 @@ pub struct Outcome {
     pub ports: BTreeMap<PortId, PortCount>,
     /// Most VLAN tags of a frame that went to another host, or as a copy into a link: the kernel's tunnel has a limit there.
     pub most_tags_tunnelled: usize,
+    /// Action sets that were run.
+    pub sets: usize,
     /// Links in a circle made so many copies that not all were followed: this is only a part.
     pub incomplete: bool,
 }
@@ -78,6 +80,8 @@ pub enum Drop {
     OutputToInPort,
     /// An action for a header that the packet does not have. The packet goes no further.
     BadSetField,
+    /// A TTL that was to be decremented has run out. The packet goes no further.
+    InvalidTtl,
 }
 
 impl Drop {
@@ -92,6 +96,7 @@ impl Drop {
             Drop::TooBig => "too-big",
             Drop::OutputToInPort => "output-to-in-port",
             Drop::BadSetField => "bad-set-field",
+            Drop::InvalidTtl => "invalid-ttl",
         }
     }
 }
@@ -109,7 +114,7 @@ pub struct Event {
     pub in_port: PortNo,
     /// The rule.
     pub rule: RuleId,
-    /// Its cookie.
+    /// Its cookie; -1 if the packet was sent from the action set.
     pub cookie: u64,
     /// Clock that the packet was processed at.
     pub version: Epoch,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use lime_core::flow::Field;
 
-/// IPv6 extension headers (RFC 8200, 4.1) that are passed over at most; a frame with more shows the next one's number as its protocol.
-const MAX_EXTENSIONS: usize = 6;
+use crate::Fault;
+use crate::ipv6::ipv6;
 
 /// What there is in a frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,8 +19,12 @@ pub struct Headers {
     pub ip: Option<u8>,
     /// The L4 header, if it is complete.
     pub transport: Option<Transport>,
+    /// A fragment of an IP packet, the first one or another.
+    pub fragment: bool,
     /// A fragment other than the first: it has no L4 header.
     pub later_fragment: bool,
+    /// Where the address in the link-layer address option of a neighbour solicitation or advertisement is.
+    pub link_layer_address: Option<usize>,
 }
 
 /// An L4 header and what it is followed by.
@@ -41,23 +45,39 @@ impl Headers {
         self.fields.get(&field).copied().unwrap_or(0)
     }
 
-    fn set(&mut self, field: Field, bytes: &[u8]) {
+    /// Whether the frame has the field.
+    pub fn has(&self, field: Field) -> bool {
+        self.fields.contains_key(&field)
+    }
+
+    /// Whether it is an IP packet, whole or in part, of this version (4, 6) and protocol.
+    pub fn is(&self, version: u8, protocol: u8) -> bool {
+        self.ip == Some(version) && self.get(Field::IpProto) == u128::from(protocol)
+    }
+
+    pub(crate) fn set(&mut self, field: Field, bytes: &[u8]) {
         let value = bytes.iter().fold(0, |value, &b| value << 8 | u128::from(b));
         self.fields.insert(field, value);
+    }
+
+    pub(crate) fn set_value(&mut self, field: Field, value: u32) {
+        self.fields.insert(field, value.into());
     }
 }
 
 /// A part of a frame.
-fn cut(frame: &[u8], start: usize, length: usize) -> Option<&[u8]> {
+pub(crate) fn cut(frame: &[u8], start: usize, length: usize) -> Option<&[u8]> {
     frame.get(start..start.checked_add(length)?)
 }
 
-fn word(bytes: &[u8]) -> u16 {
+pub(crate) fn word(bytes: &[u8]) -> u16 {
     u16::from_be_bytes([bytes[0], bytes[1]])
 }
 
-/// Parses a frame. However many VLAN tags there are (the kernel programs understand two in a frame that comes in), the EtherType is the one behind them. None: it has no Ethernet header. A header that is cut off, or that says of itself what can not be, counts as absent.
-pub fn parse(frame: &[u8]) -> Option<Headers> {
+/// Parses a frame. None: it has no Ethernet header. A header that is cut off, or that says of itself what can not be, counts as absent.
+///
+/// However many VLAN tags there are (the kernel programs understand two in a frame that comes in), the EtherType is the one behind them.
+pub fn parse(frame: &[u8], fault: Option<Fault>) -> Option<Headers> {
     let ethernet = cut(frame, 0, 14)?;
     let mut headers = Headers::default();
     headers.set(Field::EthDst, &ethernet[..6]);
@@ -68,12 +88,9 @@ pub fn parse(frame: &[u8]) -> Option<Headers> {
         let Some(tag) = cut(frame, at, 4) else { break };
         if headers.tags == 0 {
             // OFPVID_PRESENT, VID and PCP of the outermost tag.
-            headers
-                .fields
-                .insert(Field::VlanVid, 0x1000 | u128::from(word(tag) & 0xfff));
-            headers
-                .fields
-                .insert(Field::VlanPcp, u128::from(word(tag) >> 13));
+            let tci = u32::from(word(tag));
+            headers.set_value(Field::VlanVid, 0x1000 | tci & 0xfff);
+            headers.set_value(Field::VlanPcp, tci >> 13);
         }
         headers.tags += 1;
         eth_type = word(&tag[2..]);
@@ -82,14 +99,34 @@ pub fn parse(frame: &[u8]) -> Option<Headers> {
     headers.network = at;
     // IEEE 802.3 frames, whose type is a length, have 0x05ff, as in Open vSwitch and OpenFlow 1.0.
     let shown = if eth_type < 0x600 { 0x5ff } else { eth_type };
-    headers.fields.insert(Field::EthType, u128::from(shown));
+    headers.set_value(Field::EthType, shown.into());
+    // A function of these ends where the frame does; what it found by then stays.
     match eth_type {
         0x0800 => ipv4(frame, &mut headers).unwrap_or(()),
-        0x86dd => ipv6(frame, &mut headers).unwrap_or(()),
+        0x86dd => ipv6(frame, &mut headers, fault).unwrap_or(()),
         0x0806 => arp(frame, &mut headers).unwrap_or(()),
+        0x8847 | 0x8848 => mpls(frame, &mut headers).unwrap_or(()),
+        0x88e7 => pbb(frame, &mut headers).unwrap_or(()),
         _ => {}
     }
     Some(headers)
+}
+
+/// The outer entry of the label stack (RFC 3032, 2.1). What the stack is followed by is not to be seen: nothing in the frame says what it is.
+fn mpls(frame: &[u8], headers: &mut Headers) -> Option<()> {
+    let entry = cut(frame, headers.network, 4)?;
+    let entry = u32::from_be_bytes([entry[0], entry[1], entry[2], entry[3]]);
+    headers.set_value(Field::MplsLabel, entry >> 12);
+    headers.set_value(Field::MplsTc, entry >> 9 & 7);
+    headers.set_value(Field::MplsBos, entry >> 8 & 1);
+    Some(())
+}
+
+/// The I-TAG (IEEE 802.1Q, 9.7): flags, service, and the Ethernet header of the frame in it, which is not looked into.
+fn pbb(frame: &[u8], headers: &mut Headers) -> Option<()> {
+    let tag = cut(frame, headers.network, 4 + 14)?;
+    headers.set(Field::PbbIsid, &tag[1..4]);
+    Some(())
 }
 
 /// RFC 826, for Ethernet and IPv4 addresses.
@@ -99,7 +136,9 @@ fn arp(frame: &[u8], headers: &mut Headers) -> Option<()> {
         return None;
     }
     headers.set(Field::ArpOp, &arp[6..8]);
+    headers.set(Field::ArpSha, &arp[8..14]);
     headers.set(Field::ArpSpa, &arp[14..18]);
+    headers.set(Field::ArpTha, &arp[18..24]);
     headers.set(Field::ArpTpa, &arp[24..28]);
     Some(())
 }
@@ -107,74 +146,51 @@ fn arp(frame: &[u8], headers: &mut Headers) -> Option<()> {
 /// RFC 791.
 fn ipv4(frame: &[u8], headers: &mut Headers) -> Option<()> {
     let start = headers.network;
+    let (header, total) = ipv4_lengths(frame, start)?;
     let ip = cut(frame, start, 20)?;
-    let header = usize::from(ip[0] & 15) * 4;
-    let total = usize::from(word(&ip[2..]));
-    if ip[0] >> 4 != 4 || header < 20 || total < header {
-        return None;
-    }
-    cut(frame, start, total)?;
     headers.ip = Some(4);
     traffic_class(headers, ip[1]);
     headers.set(Field::IpProto, &ip[9..10]);
     headers.set(Field::Ipv4Src, &ip[12..16]);
     headers.set(Field::Ipv4Dst, &ip[16..20]);
-    if word(&ip[6..]) & 0x1fff != 0 {
-        headers.later_fragment = true;
+    // More fragments, or not the first.
+    headers.fragment = word(&ip[6..]) & 0x3fff != 0;
+    headers.later_fragment = word(&ip[6..]) & 0x1fff != 0;
+    if headers.later_fragment {
         return None;
     }
     transport(frame, headers, ip[9], start + header, start + total)
 }
 
-/// RFC 8200.
-fn ipv6(frame: &[u8], headers: &mut Headers) -> Option<()> {
-    let start = headers.network;
-    let ip = cut(frame, start, 40)?;
-    let mut at = start + 40;
-    let end = at + usize::from(word(&ip[4..]));
-    if ip[0] >> 4 != 6 || end > frame.len() {
-        return None;
-    }
-    headers.ip = Some(6);
-    traffic_class(headers, ip[0] << 4 | ip[1] >> 4);
-    headers.set(Field::Ipv6Src, &ip[8..24]);
-    headers.set(Field::Ipv6Dst, &ip[24..40]);
-    let mut next = ip[6];
-    headers.set(Field::IpProto, &[next]);
-    for _ in 0..MAX_EXTENSIONS {
-        // Hop-by-hop options, routing, fragment, authentication (RFC 4302), destination options.
-        if !matches!(next, 0 | 43 | 44 | 51 | 60) {
-            break;
-        }
-        let extension = cut(&frame[..end], at, 8)?;
-        let length = match next {
-            44 => 8,
-            51 => (usize::from(extension[1]) + 2) * 4,
-            _ => (usize::from(extension[1]) + 1) * 8,
-        };
-        let offset = word(&extension[2..]) & 0xfff8;
-        let fragment = next == 44;
-        next = extension[0];
-        headers.set(Field::IpProto, &[next]);
-        if fragment && offset != 0 {
-            headers.later_fragment = true;
-            return None;
-        }
-        at += length;
-    }
-    if at > end {
-        return None;
-    }
-    transport(frame, headers, next, at, end)
+/// Lengths of the header and of the whole packet, if there is a complete one that may be true.
+fn ipv4_lengths(frame: &[u8], start: usize) -> Option<(usize, usize)> {
+    let ip = cut(frame, start, 20)?;
+    let header = usize::from(ip[0] & 15) * 4;
+    let total = usize::from(word(&ip[2..]));
+    let sound = ip[0] >> 4 == 4 && header >= 20 && total >= header;
+    cut(frame, start, total)?;
+    sound.then_some((header, total))
+}
+
+/// The version of a complete IP packet at an offset.
+pub(crate) fn ip_at(frame: &[u8], start: usize) -> Option<u8> {
+    let ip = frame.get(start..)?;
+    let whole = match ip.first()? >> 4 {
+        4 => ipv4_lengths(frame, start).is_some(),
+        6 => cut(ip, 0, 40).is_some_and(|h| ip.len() >= 40 + usize::from(word(&h[4..]))),
+        _ => false,
+    };
+    whole.then(|| ip[0] >> 4)
 }
 
 /// IPv4's TOS or IPv6's traffic class (RFC 2474, RFC 3168).
-fn traffic_class(headers: &mut Headers, byte: u8) {
+pub(crate) fn traffic_class(headers: &mut Headers, byte: u8) {
     headers.set(Field::IpDscp, &[byte >> 2]);
     headers.set(Field::IpEcn, &[byte & 3]);
 }
 
-fn transport(
+/// The L4 header at `start` of an IP packet that ends at `end`.
+pub(crate) fn transport(
     frame: &[u8],
     headers: &mut Headers,
     protocol: u8,
@@ -182,33 +198,22 @@ fn transport(
     end: usize,
 ) -> Option<()> {
     let v4 = headers.ip == Some(4);
-    let (minimum, fields) = match protocol {
-        6 => (20, Some((Field::TcpSrc, Field::TcpDst))),
-        17 => (8, Some((Field::UdpSrc, Field::UdpDst))),
-        1 if v4 => (4, None),
-        58 if !v4 => (4, None),
+    // Length of the header, and its two fields (ports of two bytes each, type and code of one).
+    let (minimum, width, first, second) = match protocol {
+        6 => (20, 2, Field::TcpSrc, Field::TcpDst),
+        17 => (8, 2, Field::UdpSrc, Field::UdpDst),
+        132 => (12, 2, Field::SctpSrc, Field::SctpDst),
+        1 if v4 => (4, 1, Field::Icmpv4Type, Field::Icmpv4Code),
+        58 if !v4 => (4, 1, Field::Icmpv6Type, Field::Icmpv6Code),
         _ => return None,
     };
-    let header = cut(&frame[..end], start, minimum)?;
+    let header = cut(frame.get(..end)?, start, minimum)?;
     headers.transport = Some(Transport {
         protocol,
         start,
         end,
     });
-    match fields {
-        Some((source, destination)) => {
-            headers.set(source, &header[..2]);
-            headers.set(destination, &header[2..4]);
-        }
-        None => {
-            let (kind, code) = if v4 {
-                (Field::Icmpv4Type, Field::Icmpv4Code)
-            } else {
-                (Field::Icmpv6Type, Field::Icmpv6Code)
-            };
-            headers.set(kind, &header[..1]);
-            headers.set(code, &header[1..2]);
-        }
-    }
+    headers.set(first, &header[..width]);
+    headers.set(second, &header[width..2 * width]);
     Some(())
 }

@@ -1,42 +1,39 @@
-//! Actions that change a frame: set-field, push and pop (OpenFlow 1.3.5, 5.12).
+//! Actions that change a frame: set-field here, the others in `tags` (OpenFlow 1.3.5, 5.12).
 
 use lime_core::flow::{Action, Field};
 
-use crate::{Fault, Headers, checksum, parse};
+use crate::cover::with_checksums;
+use crate::{Drop, Fault, Headers, parse, tags};
 
-/// Runs one such action. None: the frame has no header that it fits.
-pub(crate) fn rewrite(frame: &mut Vec<u8>, action: &Action, fault: Option<Fault>) -> Option<()> {
-    let headers = parse(frame)?;
+/// Runs one such action. Where it does not fit the frame, the packet goes no further.
+pub(crate) fn rewrite(
+    frame: &mut Vec<u8>,
+    action: &Action,
+    fault: Option<Fault>,
+) -> Result<(), Drop> {
+    let headers = parse(frame, fault).ok_or(Drop::BadSetField)?;
     match *action {
-        Action::SetField { field, value } => set_field(frame, &headers, field, value, fault),
-        Action::PushVlan(tpid) => {
-            // The new tag has the fields of the present outer one (5.12.1).
-            let tci = if headers.tags > 0 {
-                [frame[14], frame[15]]
-            } else {
-                [0, 0]
-            };
-            let [t0, t1] = tpid.to_be_bytes();
-            frame.splice(12..12, [t0, t1, tci[0], tci[1]]);
-            Some(())
+        Action::SetField { field, value } => {
+            set_field(frame, &headers, field, value, fault).ok_or(Drop::BadSetField)
         }
-        Action::PopVlan => {
-            if headers.tags == 0 {
-                return None;
-            }
-            let at = if fault == Some(Fault::InnerTagPopped) && headers.tags > 1 {
-                16
-            } else {
-                12
-            };
-            frame.drain(at..at + 4);
-            Some(())
-        }
-        // The others are not compared yet.
-        _ => None,
+        Action::PushVlan(_)
+        | Action::PopVlan
+        | Action::SetNwTtl(_)
+        | Action::DecNwTtl
+        | Action::CopyTtlOut
+        | Action::CopyTtlIn
+        | Action::PushMpls(_)
+        | Action::PopMpls(_)
+        | Action::SetMplsTtl(_)
+        | Action::DecMplsTtl
+        | Action::PushPbb(_)
+        | Action::PopPbb => tags::change(frame, &headers, action, fault),
+        // These change no bytes.
+        Action::Output { .. } | Action::Group(_) | Action::SetQueue(_) => Ok(()),
     }
 }
 
+/// None: the frame has no such field.
 fn set_field(
     frame: &mut [u8],
     headers: &Headers,
@@ -45,10 +42,28 @@ fn set_field(
     fault: Option<Fault>,
 ) -> Option<()> {
     let bytes = value.to_be_bytes();
-    let (network, transport) = (headers.network, headers.transport);
+    let network = headers.network;
+    let transport = match protocol(field) {
+        None => 0,
+        Some((version, protocol)) if !version.iter().any(|&v| headers.is(v, protocol)) => {
+            return None;
+        }
+        // Its checksum is about the whole packet, and how long that is nobody knows.
+        Some((_, 132)) if headers.fragment => return None,
+        // It is in the first fragment, and changed there.
+        Some(_) if headers.later_fragment => return Some(()),
+        Some(_) => headers.transport?.start,
+    };
+    // The last `width` bytes of the value at `at`, with checksums.
+    let mut put = |at: usize, width: usize| {
+        with_checksums(frame, headers, fault, |frame| {
+            frame[at..at + width].copy_from_slice(&bytes[16 - width..]);
+        });
+        Some(())
+    };
     match field {
-        Field::EthDst => frame[..6].copy_from_slice(&bytes[10..]),
-        Field::EthSrc => frame[6..12].copy_from_slice(&bytes[10..]),
+        Field::EthDst => put(0, 6),
+        Field::EthSrc => put(6, 6),
         Field::VlanVid | Field::VlanPcp => {
             if headers.tags == 0 {
                 return None;
@@ -59,141 +74,106 @@ fn set_field(
             } else {
                 frame[14] = frame[14] & 0x1f | bytes[15] << 5;
             }
+            Some(())
         }
-        Field::IpDscp => {
-            let ecn = if fault == Some(Fault::DscpClearsEcn) {
-                0
-            } else {
-                headers.get(Field::IpEcn) as u8
-            };
-            let class = bytes[15] << 2 | ecn;
-            match headers.ip? {
-                4 => with_checksums(frame, headers, fault, |frame| frame[network + 1] = class),
-                _ => {
+        Field::IpDscp | Field::IpEcn => {
+            let (dscp, ecn) = (headers.get(Field::IpDscp), headers.get(Field::IpEcn));
+            let class = match (field, fault) {
+                (Field::IpEcn, _) => dscp << 2 | value,
+                (_, Some(Fault::DscpClearsEcn)) => value << 2,
+                _ => value << 2 | ecn,
+            } as u8;
+            let v4 = headers.ip? == 4;
+            with_checksums(frame, headers, fault, |frame| {
+                if v4 {
+                    frame[network + 1] = class;
+                } else {
                     frame[network] = frame[network] & 0xf0 | class >> 4;
                     frame[network + 1] = frame[network + 1] & 0x0f | class << 4;
                 }
-            }
-        }
-        Field::Ipv4Src | Field::Ipv4Dst => {
-            if headers.ip? != 4 {
-                return None;
-            }
-            let at = network + if field == Field::Ipv4Src { 12 } else { 16 };
-            with_checksums(frame, headers, fault, |frame| {
-                frame[at..at + 4].copy_from_slice(&bytes[12..])
             });
+            Some(())
         }
-        Field::Ipv6Src | Field::Ipv6Dst => {
+        Field::Ipv4Src | Field::Ipv4Dst if headers.ip? == 4 => {
+            put(network + if field == Field::Ipv4Src { 12 } else { 16 }, 4)
+        }
+        Field::Ipv6Src | Field::Ipv6Dst if headers.ip? == 6 => {
+            put(network + if field == Field::Ipv6Src { 8 } else { 24 }, 16)
+        }
+        Field::Ipv4Src | Field::Ipv4Dst | Field::Ipv6Src | Field::Ipv6Dst => None,
+        Field::Ipv6Flabel => {
             if headers.ip? != 6 {
                 return None;
             }
-            let at = network + if field == Field::Ipv6Src { 8 } else { 24 };
-            with_checksums(frame, headers, fault, |frame| {
-                frame[at..at + 16].copy_from_slice(&bytes)
-            });
+            frame[network + 1] = frame[network + 1] & 0xf0 | bytes[13];
+            frame[network + 2..network + 4].copy_from_slice(&bytes[14..]);
+            Some(())
         }
-        Field::TcpSrc | Field::TcpDst | Field::UdpSrc | Field::UdpDst => {
-            if headers.later_fragment && matches!(headers.get(Field::IpProto), 6 | 17) {
-                // Its ports are in the first fragment, and changed there.
-                return Some(());
+        Field::ArpOp | Field::ArpSha | Field::ArpSpa | Field::ArpTha | Field::ArpTpa => {
+            if !headers.has(Field::ArpOp) {
+                return None;
             }
-            let transport = transport.filter(|t| matches!(t.protocol, 6 | 17))?;
-            let at = transport.start
-                + if matches!(field, Field::TcpSrc | Field::UdpSrc) {
-                    0
-                } else {
-                    2
-                };
-            with_checksums(frame, headers, fault, |frame| {
-                frame[at..at + 2].copy_from_slice(&bytes[14..])
-            });
+            match field {
+                Field::ArpOp => put(network + 6, 2),
+                Field::ArpSha => put(network + 8, 6),
+                Field::ArpSpa => put(network + 14, 4),
+                Field::ArpTha => put(network + 18, 6),
+                _ => put(network + 24, 4),
+            }
         }
-        _ => return None,
-    }
-    Some(())
-}
-
-/// Changes a frame and lets its checksums follow.
-fn with_checksums(
-    frame: &mut [u8],
-    headers: &Headers,
-    fault: Option<Fault>,
-    change: impl FnOnce(&mut [u8]),
-) {
-    let before = frame.to_vec();
-    change(frame);
-    if headers.ip == Some(4) {
-        let at = headers.network;
-        let header = at..at + usize::from(before[at] & 15) * 4;
-        follow(
-            frame,
-            at + 10,
-            |frame| frame[header.clone()].to_vec(),
-            &before,
-        );
-    }
-    let Some(transport) = headers.transport else {
-        return;
-    };
-    let field = match transport.protocol {
-        6 => 16,
-        17 => 6,
-        58 => 2,
-        // ICMP's covers nothing that actions can change.
-        _ => return,
-    };
-    let field = transport.start + field;
-    if field + 2 > transport.end {
-        return;
-    }
-    let udp = transport.protocol == 17;
-    if udp && frame[field..field + 2] == [0, 0] {
-        // RFC 768: there is none.
-        return;
-    }
-    let pseudo = fault != Some(Fault::PseudoHeaderForgotten);
-    let covered = |frame: &[u8]| {
-        let mut bytes = if pseudo {
-            pseudo_header(frame, headers)
-        } else {
-            Vec::new()
-        };
-        bytes.extend_from_slice(&frame[transport.start..transport.end]);
-        bytes
-    };
-    follow(frame, field, covered, &before);
-    if udp && frame[field..field + 2] == [0, 0] {
-        frame[field..field + 2].copy_from_slice(&[0xff, 0xff]);
+        Field::TcpSrc | Field::UdpSrc | Field::SctpSrc => put(transport, 2),
+        Field::TcpDst | Field::UdpDst | Field::SctpDst => put(transport + 2, 2),
+        Field::Icmpv4Type | Field::Icmpv6Type => put(transport, 1),
+        Field::Icmpv4Code | Field::Icmpv6Code => put(transport + 1, 1),
+        Field::Ipv6NdTarget if headers.has(field) => put(transport + 8, 16),
+        Field::Ipv6NdSll | Field::Ipv6NdTll if headers.has(field) => {
+            put(headers.link_layer_address?, 6)
+        }
+        Field::Ipv6NdTarget | Field::Ipv6NdSll | Field::Ipv6NdTll => None,
+        Field::MplsLabel | Field::MplsTc => {
+            if !headers.has(Field::MplsLabel) {
+                return None;
+            }
+            let entry = &mut frame[network..network + 4];
+            if field == Field::MplsLabel {
+                entry[..2].copy_from_slice(&((value >> 4) as u16).to_be_bytes());
+                entry[2] = entry[2] & 0x0f | bytes[15] << 4;
+            } else {
+                entry[2] = entry[2] & 0xf1 | bytes[15] << 1;
+            }
+            Some(())
+        }
+        Field::PbbIsid => {
+            if !headers.has(Field::PbbIsid) {
+                return None;
+            }
+            put(network + 1, 3)
+        }
+        // Not in the frame; see `run`.
+        Field::TunnelId => Some(()),
+        // Nobody sets these.
+        Field::InPort
+        | Field::InPhyPort
+        | Field::Metadata
+        | Field::EthType
+        | Field::IpProto
+        | Field::MplsBos
+        | Field::Ipv6Exthdr => None,
     }
 }
 
-/// Lets the checksum at `field` follow; `covered` gives the bytes that it covers.
-fn follow(frame: &mut [u8], field: usize, covered: impl Fn(&[u8]) -> Vec<u8>, before: &[u8]) {
-    let old = u16::from_be_bytes([before[field], before[field + 1]]);
-    let blank = |frame: &[u8]| {
-        let mut frame = frame.to_vec();
-        frame[field..field + 2].fill(0);
-        covered(&frame)
-    };
-    let new = checksum::follow(old, &blank(before), &blank(frame));
-    frame[field..field + 2].copy_from_slice(&new.to_be_bytes());
-}
-
-/// RFC 9293, 3.1 and RFC 8200, 8.1. (Of a routing header's addresses nothing is known here.)
-fn pseudo_header(frame: &[u8], headers: &Headers) -> Vec<u8> {
-    let Some(transport) = headers.transport else {
-        return Vec::new();
-    };
-    let at = headers.network;
-    let length = transport.end - transport.start;
-    let mut bytes = Vec::new();
-    if headers.ip == Some(4) {
-        bytes.extend_from_slice(&frame[at + 12..at + 20]);
-    } else {
-        bytes.extend_from_slice(&frame[at + 8..at + 40]);
+/// The versions of IP, and the protocol, that have a field.
+fn protocol(field: Field) -> Option<(&'static [u8], u8)> {
+    match field {
+        Field::TcpSrc | Field::TcpDst => Some((&[4, 6], 6)),
+        Field::UdpSrc | Field::UdpDst => Some((&[4, 6], 17)),
+        Field::SctpSrc | Field::SctpDst => Some((&[4, 6], 132)),
+        Field::Icmpv4Type | Field::Icmpv4Code => Some((&[4], 1)),
+        Field::Icmpv6Type
+        | Field::Icmpv6Code
+        | Field::Ipv6NdTarget
+        | Field::Ipv6NdSll
+        | Field::Ipv6NdTll => Some((&[6], 58)),
+        _ => None,
     }
-    bytes.extend_from_slice(&(length as u32).to_be_bytes());
-    bytes.extend_from_slice(&[0, 0, 0, transport.protocol]);
-    bytes
 }

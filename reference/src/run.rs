@@ -3,15 +3,14 @@
 use std::collections::VecDeque;
 
 use lime_core::PortNo;
-use lime_core::flow::{Action, Field, Rule};
+use lime_core::flow::{Action, Field, MetadataWrite, Rule};
 
 use crate::rewrite::rewrite;
-use crate::{Drop, Event, Fault, Headers, Installed, Outcome, Place, Port, World, parse};
+use crate::set::ActionSet;
+use crate::{Drop, Fault, Headers, Installed, Outcome, Place, Port, World, parse};
 
 /// Switches that a packet passes in one go at most.
 const MAX_SWITCHES: usize = 8;
-/// How many times a copy of a packet may go into a link beside other outputs; each such copy starts anew at the other end.
-const MAX_COPIES: usize = 8;
 
 /// Least length of what is behind the Ethernet header and its tags, bytes: that of UDP over IPv4 and of ARP. Linux takes nothing shorter than an
 /// IP header out of a tunnel, so that the switch pads it, as a NIC does (to more than this).
@@ -23,11 +22,19 @@ const MIN_PAYLOAD_IPV6: usize = 48;
 const MAX_FOLLOWED: usize = 200;
 
 /// A copy of a packet that is yet to enter a switch.
-struct Arrival<'a> {
-    port: &'a Port,
-    frame: Vec<u8>,
+pub(crate) struct Arrival<'a> {
+    pub(crate) port: &'a Port,
+    pub(crate) frame: Vec<u8>,
     /// How often it was copied into links.
-    copies: usize,
+    pub(crate) copies: usize,
+}
+
+/// What goes with a packet from table to table, and ends with the switch.
+#[derive(Clone, Default)]
+struct Pipeline {
+    metadata: u64,
+    tunnel_id: u64,
+    set: ActionSet,
 }
 
 /// What a rule's last action may lead to.
@@ -36,6 +43,16 @@ enum Next<'a> {
     End,
     /// It goes on at the other end of a link: by the one port and in by the other.
     Cross(&'a Port, &'a Port),
+}
+
+/// What a list of actions came to.
+enum Ran<'a> {
+    /// To its end; whether there was an output.
+    Whole(bool),
+    /// One did not fit the packet, which goes no further.
+    Stopped,
+    /// The last one goes over a link.
+    Over(Next<'a>),
 }
 
 impl World {
@@ -72,19 +89,26 @@ impl World {
     }
 
     /// The visible rule of highest priority that matches (OpenFlow 1.3.5, 5.3).
-    fn look_up(&self, port: &Port, table: u8, headers: &Headers) -> Option<&Installed> {
+    fn look_up(
+        &self,
+        port: &Port,
+        table: u8,
+        headers: &Headers,
+        with: &Pipeline,
+    ) -> Option<&Installed> {
+        let value = |field| match field {
+            // LIME's ports are not aggregates.
+            Field::InPort | Field::InPhyPort => u128::from(port.number.0),
+            Field::Metadata => with.metadata.into(),
+            Field::TunnelId => with.tunnel_id.into(),
+            field => headers.get(field),
+        };
         let matching = self.rules.iter().filter(|r| {
+            let fields = r.rule.matching.fields();
             r.switch == port.switch
                 && r.rule.table == table
                 && r.visible(self.clock, self.fault)
-                && r.rule.matching.fields().iter().all(|f| {
-                    let value = if f.field == Field::InPort {
-                        u128::from(port.number.0)
-                    } else {
-                        headers.get(f.field)
-                    };
-                    value & f.mask == f.value
-                })
+                && fields.iter().all(|f| value(f.field) & f.mask == f.value)
         });
         if self.fault == Some(Fault::PriorityReversed) {
             return matching.min_by_key(|r| r.rule.priority);
@@ -93,16 +117,16 @@ impl World {
     }
 }
 
-struct Run<'a, 'o> {
-    world: &'a World,
-    outcome: &'o mut Outcome,
-    waiting: &'o mut VecDeque<Arrival<'a>>,
-    copies: usize,
+pub(crate) struct Run<'a, 'o> {
+    pub(crate) world: &'a World,
+    pub(crate) outcome: &'o mut Outcome,
+    pub(crate) waiting: &'o mut VecDeque<Arrival<'a>>,
+    pub(crate) copies: usize,
 }
 
 impl<'a> Run<'a, '_> {
     fn go(&mut self, mut port: &'a Port, mut frame: Vec<u8>) {
-        let Some(headers) = parse(&frame) else {
+        let Some(headers) = parse(&frame, self.world.fault) else {
             self.outcome.drop(port.id, Drop::Malformed);
             return;
         };
@@ -111,8 +135,12 @@ impl<'a> Run<'a, '_> {
         frame.resize(frame.len().max(headers.network + least), 0);
         self.outcome.port(port.id).received.add(&frame);
         for passed in 1.. {
-            match self.switch(port, &mut frame, passed) {
+            match self.switch(port, &mut frame) {
                 Next::End => return,
+                Next::Cross(..) if passed == MAX_SWITCHES => {
+                    self.outcome.drop(port.id, Drop::HopLimit);
+                    return;
+                }
                 Next::Cross(from, to) => {
                     self.outcome.port(from.id).sent.add(&frame);
                     self.outcome.port(to.id).received.add(&frame);
@@ -122,44 +150,58 @@ impl<'a> Run<'a, '_> {
         }
     }
 
-    /// All tables of one switch, the packet's `passed`th.
-    fn switch(&mut self, port: &'a Port, frame: &mut Vec<u8>, passed: usize) -> Next<'a> {
+    /// All tables of one switch.
+    fn switch(&mut self, port: &'a Port, frame: &mut Vec<u8>) -> Next<'a> {
+        let fault = self.world.fault;
+        let mut with = Pipeline::default();
         let mut table = 0;
         let mut done = false;
         loop {
-            let rule = parse(frame).and_then(|headers| self.world.look_up(port, table, &headers));
+            let rule = parse(frame, fault)
+                .and_then(|headers| self.world.look_up(port, table, &headers, &with));
             let Some(installed) = rule else {
                 self.outcome.drop(port.id, Drop::TableMiss);
                 return Next::End;
             };
             let rule = &installed.rule;
-            self.outcome
-                .rules
-                .entry(installed.id)
-                .or_default()
-                .add(frame);
-            let actions = seen(rule);
-            for (i, action) in actions.iter().enumerate() {
-                match action {
-                    Action::Output { port: to, max_len } => {
-                        let last = i + 1 == actions.len() && rule.goto_table.is_none();
-                        if let Some(crossing) = self.crossing(port, *to).filter(|_| last) {
-                            if passed < MAX_SWITCHES {
-                                return crossing;
-                            }
-                            self.outcome.drop(port.id, Drop::HopLimit);
-                            return Next::End;
-                        }
-                        self.output(port, frame, installed, *to, *max_len);
-                        done = true;
-                    }
-                    change => {
-                        if rewrite(frame, change, self.world.fault).is_none() {
-                            self.outcome.drop(port.id, Drop::BadSetField);
-                            return Next::End;
-                        }
-                    }
-                }
+            let count = self.outcome.rules.entry(installed.id).or_default();
+            count.add(frame);
+            // OpenFlow 1.3.5, 5.9: apply-actions, clear-actions, write-actions, write-metadata, goto-table.
+            let mut set = with.set.clone();
+            set.write(rule, fault);
+            let ends = rule.goto_table.is_none();
+            let run_set = ends && set.outputs();
+            let may_cross = ends && !run_set;
+            match self.run(
+                port,
+                frame,
+                (installed, false),
+                seen(rule),
+                &mut with,
+                may_cross,
+            ) {
+                Ran::Whole(output) => done |= output,
+                Ran::Stopped => return Next::End,
+                Ran::Over(next) => return next,
+            }
+            with.set = set;
+            if let Some(MetadataWrite { value, mask }) = rule.write_metadata {
+                let kept = match fault {
+                    Some(Fault::MetadataMaskIgnored) => 0,
+                    _ => with.metadata & !mask,
+                };
+                with.metadata = kept | value & mask;
+            }
+            if fault == Some(Fault::TunnelIdForgotten) {
+                with.tunnel_id = 0;
+            }
+            if run_set {
+                self.outcome.sets += 1;
+                let actions = with.set.in_order(fault);
+                return match self.run(port, frame, (installed, true), &actions, &mut with, true) {
+                    Ran::Over(next) => next,
+                    Ran::Whole(_) | Ran::Stopped => Next::End,
+                };
             }
             match rule.goto_table {
                 Some(next) => table = next,
@@ -172,6 +214,42 @@ impl<'a> Run<'a, '_> {
         Next::End
     }
 
+    /// Runs actions in order, those of a rule or of the action set that it lets run. `may_cross`: after the last one nothing is left to do with the packet in this switch.
+    fn run(
+        &mut self,
+        port: &'a Port,
+        frame: &mut Vec<u8>,
+        rule: (&Installed, bool),
+        actions: &[Action],
+        with: &mut Pipeline,
+        may_cross: bool,
+    ) -> Ran<'a> {
+        let mut output = false;
+        for (i, action) in actions.iter().enumerate() {
+            match *action {
+                Action::Output { port: to, max_len } => {
+                    let last = may_cross && i + 1 == actions.len();
+                    if let Some(crossing) = self.crossing(port, to).filter(|_| last) {
+                        return Ran::Over(crossing);
+                    }
+                    self.output(port, frame, rule, to, max_len);
+                    output = true;
+                }
+                Action::SetField {
+                    field: Field::TunnelId,
+                    value,
+                } => with.tunnel_id = value as u64,
+                _ => {
+                    if let Err(reason) = rewrite(frame, action, self.world.fault) {
+                        self.outcome.drop(port.id, reason);
+                        return Ran::Stopped;
+                    }
+                }
+            }
+        }
+        Ran::Whole(output)
+    }
+
     /// The way into the switch at the other end of a link, if `to` is a link that the packet can take.
     fn crossing(&self, port: &Port, to: PortNo) -> Option<Next<'a>> {
         let from = self.world.numbered(port.switch, to)?;
@@ -181,86 +259,6 @@ impl<'a> Run<'a, '_> {
             }
             _ => None,
         }
-    }
-
-    fn output(&mut self, port: &'a Port, frame: &[u8], rule: &Installed, to: PortNo, max_len: u16) {
-        match to {
-            PortNo::CONTROLLER => self.packet_in(port, frame, rule, max_len),
-            PortNo::IN_PORT => self.emit(port, frame),
-            PortNo::ALL | PortNo::FLOOD => {
-                for other in &self.world.ports {
-                    let out = to == PortNo::FLOOD && other.no_flood;
-                    if other.switch == port.switch && other.id != port.id && !out {
-                        self.emit(other, frame);
-                    }
-                }
-            }
-            number => match self.world.numbered(port.switch, number) {
-                // OpenFlow 1.3.5, 7.2.5 (OFPP_IN_PORT): that takes the reserved port.
-                Some(to)
-                    if to.id == port.id && self.world.fault != Some(Fault::OutputToIngress) =>
-                {
-                    self.outcome.drop(port.id, Drop::OutputToInPort);
-                }
-                Some(to) => self.emit(to, frame),
-                // Of a port that does not exist nobody keeps count.
-                None => {}
-            },
-        }
-    }
-
-    /// By a port, whichever it is.
-    fn emit(&mut self, port: &'a Port, frame: &[u8]) {
-        if port.down {
-            self.outcome.drop(port.id, Drop::PortDown);
-            return;
-        }
-        // MTUs measure what is behind the Ethernet header and one tag, as on Linux.
-        let tags = tags(frame);
-        let l3 = frame.len() - 14 - if tags > 0 { 4 } else { 0 };
-        if port.place != Place::Local {
-            self.outcome.most_tags_tunnelled = self.outcome.most_tags_tunnelled.max(tags);
-        }
-        match port.place {
-            Place::Local if port.mtu != 0 && l3 > port.mtu as usize => {
-                self.outcome.drop(port.id, Drop::TooBig)
-            }
-            Place::Local => {
-                self.outcome.port(port.id).sent.add(frame);
-                self.outcome.sent.push((port.id, frame.to_vec()));
-            }
-            Place::Remote if self.copies >= MAX_COPIES => {
-                self.outcome.drop(port.id, Drop::HopLimit)
-            }
-            Place::Remote => self.outcome.sent.push((port.id, frame.to_vec())),
-            Place::Link(other) => match self.world.port(other) {
-                Some(_) if self.copies >= MAX_COPIES => self.outcome.drop(port.id, Drop::HopLimit),
-                Some(other) => {
-                    self.outcome.port(port.id).sent.add(frame);
-                    self.waiting.push_back(Arrival {
-                        port: other,
-                        frame: frame.to_vec(),
-                        copies: self.copies + 1,
-                    });
-                }
-                None => self.outcome.drop(port.id, Drop::PortDown),
-            },
-        }
-    }
-
-    /// To the controller (OpenFlow 1.3.5, 7.4.1).
-    fn packet_in(&mut self, port: &Port, frame: &[u8], rule: &Installed, max_len: u16) {
-        self.outcome.events.push(Event {
-            switch: port.switch,
-            table: rule.rule.table,
-            miss: rule.rule.priority == 0 && rule.rule.matching.fields().is_empty(),
-            in_port: port.number,
-            rule: rule.id,
-            cookie: rule.rule.cookie,
-            version: self.world.clock,
-            total_len: frame.len(),
-            data: frame[..frame.len().min(usize::from(max_len))].to_vec(),
-        });
     }
 }
 
@@ -275,12 +273,4 @@ fn seen(rule: &Rule) -> &[Action] {
         .iter()
         .rposition(|a| matches!(a, Action::Output { .. }));
     &rule.actions[..last.map_or(0, |i| i + 1)]
-}
-
-/// How many VLAN tags a frame has, however many.
-fn tags(frame: &[u8]) -> usize {
-    let types = frame[12..].chunks(4).map(|c| c.get(..2));
-    types
-        .take_while(|t| matches!(t, Some([0x81, 0x00] | [0x88, 0xa8])))
-        .count()
 }

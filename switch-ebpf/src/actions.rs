@@ -104,8 +104,8 @@ extern "C" fn lime_on_key() -> u32 {
         op::SET_L4_DST if key.frag & FRAG_LATER == 0 => key.l4_dst = action.a.to_be_bytes(),
         op::SET_IP_DSCP => key.ip_tos = (action.a as u8) << 2 | key.ip_tos & 3,
         op::SET_IP_ECN => key.ip_tos = key.ip_tos & !3 | action.a as u8 & 3,
-        op::SET_ICMP_TYPE => key.l4_src = [0, action.a as u8],
-        op::SET_ICMP_CODE => key.l4_dst = [0, action.a as u8],
+        op::SET_ICMP_TYPE if key.frag & FRAG_LATER == 0 => key.l4_src = [0, action.a as u8],
+        op::SET_ICMP_CODE if key.frag & FRAG_LATER == 0 => key.l4_dst = [0, action.a as u8],
         op::SET_ARP_OP => key.arp_op = action.a.to_be_bytes(),
         op::SET_ARP_SPA => {
             (key.ip_src[0], key.ip_src[1], key.ip_src[2], key.ip_src[3]) = (c[0], c[1], c[2], c[3])

@@ -39,6 +39,8 @@ pub fn packet_in<P: Packet>(
         return 0;
     };
     let held = max_len & HELD != 0;
+    let from_set = max_len & FROM_SET != 0;
+    let max_len = max_len & !(HELD | FROM_SET);
     let total = packet.length();
     let mut length = if held { total } else { total.min(max_len) };
     if length > EVENT_DATA_MAX as u32 {
@@ -62,7 +64,8 @@ pub fn packet_in<P: Packet>(
         rule_slot,
         flags: if held { EVENT_HELD } else { 0 },
         rule_id: rule.rule_id,
-        cookie: rule.cookie,
+        // An action set is nobody's in particular (OpenFlow 1.3.5, 7.4.1).
+        cookie: if from_set { u64::MAX } else { rule.cookie },
         total_len: total,
         data_len: length,
     };
@@ -86,6 +89,8 @@ pub fn packet_in<P: Packet>(
 
 /// In `max_len` of [`packet_in`] (which has no more arguments to give): the rule's outputs are held.
 pub const HELD: u32 = 1 << 31;
+/// In `max_len` of [`packet_in`]: the action is of the packet's action set.
+pub const FROM_SET: u32 = 1 << 30;
 
 #[inline(always)]
 fn copy<P: Packet>(packet: P, state: &State, record: &mut Record, length: u32) -> bool {

@@ -126,7 +126,10 @@ unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
             0
         }
         op::CONTROLLER if !P::XDP => {
-            let max_len = action.a as u32 | if held { events::HELD } else { 0 };
+            let from_set = reference.rule != step.rule || reference.index >= count;
+            let max_len = action.a as u32
+                | if held { events::HELD } else { 0 }
+                | if from_set { events::FROM_SET } else { 0 };
             events::packet_in(packet, state, step.rule, max_len, action.b);
             held as u64
         }

@@ -301,28 +301,32 @@ fn extension(state: &mut State, header: u8) {
     let (flags, last) = (seen & 0xffff, seen >> 16 & 0xff);
     // Destination options may come twice: in front of a routing header, and last.
     let (flag, rank) = match header {
-        IPV6_HOP_BY_HOP => (EXTHDR_HOP, 1),
+        IPV6_HOP_BY_HOP => (if last == 0 { EXTHDR_HOP } else { 0 }, 1),
         IPV6_ROUTING => (EXTHDR_ROUTER, 3),
         IPV6_FRAGMENT => (EXTHDR_FRAG, 4),
         IPV6_AUTH => (EXTHDR_AUTH, 5),
         IPV6_ESP => (EXTHDR_ESP, 6),
         _ => (EXTHDR_DEST, if last < 2 { 2 } else { 7 }),
     };
-    let again = flags & flag as u32 != 0 && (rank != 7 || seen & SECOND_DESTINATION != 0);
+    let again = flags & flag as u32 != 0 && (rank != 7 || seen & SECOND_DESTINATION != 0)
+        || rank == 1 && seen & HOP_BY_HOP_SEEN != 0;
     let second = rank == 7 && flags & flag as u32 != 0;
     let seen = flags
         | flag as u32
         | if again { EXTHDR_UNREP as u32 } else { 0 }
         | if rank < last { EXTHDR_UNSEQ as u32 } else { 0 }
         | rank << 16
-        | seen & SECOND_DESTINATION
-        | if second { SECOND_DESTINATION } else { 0 };
+        | seen & (SECOND_DESTINATION | HOP_BY_HOP_SEEN)
+        | if second { SECOND_DESTINATION } else { 0 }
+        | if rank == 1 { HOP_BY_HOP_SEEN } else { 0 };
     // SAFETY: as above.
     unsafe { core::ptr::write_volatile(&mut state.extensions, seen) };
 }
 
 /// In `state.extensions`: there were two headers of destination options.
 const SECOND_DESTINATION: u32 = 1 << 24;
+/// In `state.extensions`: there was a header of hop-by-hop options. Only one in front of all others sets the flag.
+const HOP_BY_HOP_SEEN: u32 = 1 << 25;
 
 /// Target address and link-layer address option of a neighbour solicitation or advertisement of `length` bytes.
 #[inline(always)]
@@ -355,7 +359,8 @@ fn neighbour<P: Packet>(packet: P, state: &mut State, l4: u32, length: u32, kind
         if words == 0 {
             return;
         }
-        if option == wanted {
+        // Longer ones are of other link layers than Ethernet (RFC 2464, 6).
+        if option == wanted && words == 1 {
             let address = [a0, a1, a2, a3, a4, a5];
             if kind == ND_SOLICITATION {
                 state.key.l2_sender = address;

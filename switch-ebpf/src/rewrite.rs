@@ -10,7 +10,7 @@ use crate::{
     },
     state::State,
 };
-use switch_abi::{Action, op};
+use switch_abi::{Action, FRAG_LATER, op};
 
 /// What a change of bytes means for checksums.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,10 @@ pub fn on_packet<P: Packet>(packet: P, state: &mut State, action: &Action) -> bo
     let six = [c[0], c[1], c[2], c[3], c[4], c[5]];
     let four = [c[0], c[1], c[2], c[3]];
     let l3 = state.l3;
+    if state.frag & FRAG_LATER as u32 != 0 && in_icmp(action.op) {
+        // It has no such header, and its first fragment's is set.
+        return icmp_protocol(state);
+    }
     match action.op {
         op::SET_ARP_OP => arp(state) && set(packet, state, l3 + 6, a.to_be_bytes(), Cover::None),
         op::SET_ARP_SHA => arp(state) && set6(packet, state, l3 + 8, six, Cover::None),
@@ -103,9 +107,23 @@ fn arp(state: &State) -> bool {
 
 #[inline(always)]
 fn icmp(state: &State) -> bool {
-    state.l4 != 0
-        && (state.proto == PROTO_ICMP as u32 && state.l3_type == ETH_IPV4 as u32
-            || state.proto == PROTO_ICMPV6 as u32 && state.l3_type == ETH_IPV6 as u32)
+    state.l4 != 0 && icmp_protocol(state)
+}
+
+#[inline(always)]
+fn icmp_protocol(state: &State) -> bool {
+    state.proto == PROTO_ICMP as u32 && state.l3_type == ETH_IPV4 as u32
+        || state.proto == PROTO_ICMPV6 as u32 && state.l3_type == ETH_IPV6 as u32
+}
+
+/// Whether the action is about ICMP's header, or what is behind it.
+#[inline(always)]
+fn in_icmp(operation: u8) -> bool {
+    operation == op::SET_ICMP_TYPE
+        || operation == op::SET_ICMP_CODE
+        || operation == op::SET_ND_TARGET
+        || operation == op::SET_ND_SLL
+        || operation == op::SET_ND_TLL
 }
 
 /// Whether it is a neighbour solicitation or advertisement, or just the one of the given type.

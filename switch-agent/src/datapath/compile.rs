@@ -120,7 +120,8 @@ pub(crate) fn compile_actions(
     }
     out.apply = out.count;
     for action in &rule.write_actions {
-        compile_action(&mut out, action, reason, &mut port)?;
+        // A table-miss entry that only writes to the set is not what sends the packet.
+        compile_action(&mut out, action, EVENT_REASON_ACTION, &mut port)?;
     }
     out.flags = flags(
         &out.actions[..out.apply as usize],

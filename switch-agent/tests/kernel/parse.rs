@@ -234,10 +234,8 @@ fn ipv6_and_its_extension_headers() {
         (
             "headers that come again, in another order",
             chain(&[(43, long), (0, short), (43, long)], 17, &udp(b"x")),
-            extended(
-                udp_key,
-                EXTHDR_HOP | EXTHDR_ROUTER | EXTHDR_UNREP | EXTHDR_UNSEQ,
-            ),
+            // Hop-by-hop options have a flag only where they are the first header (OpenFlow 1.3.5, 7.2.3.8).
+            extended(udp_key, EXTHDR_ROUTER | EXTHDR_UNREP | EXTHDR_UNSEQ),
         ),
         (
             "an authentication header",

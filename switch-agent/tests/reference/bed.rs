@@ -6,14 +6,16 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use lime_core::flow::{Action, Rule};
 use lime_core::{Epoch, HostId, NetworkId, PortId, PortNo, RuleId, SwitchId};
-use lime_reference::{Count, Event, Place as Leads};
+use lime_reference::{Count, Event, Place as Leads, Port};
 use switch_abi::{DropReason, EVENT_REASON_NO_MATCH, TUNNEL_DELIVER};
 use switch_agent::datapath::{
-    AttachMode, Datapath, EventRing, Limits, PeerRoute, Place, PortSettings, SwitchSettings,
+    AttachMode, Datapath, DatapathError, EventRing, Limits, PeerRoute, Place, PortSettings,
+    SwitchSettings,
 };
 
-use super::scenario::{LOCAL, SWITCHES, Scenario};
+use super::scenario::{LOCAL, SWITCHES, Scenario, ports};
 use super::tap::{Tap, ready};
 
 /// Which programs are on the ports.
@@ -50,6 +52,8 @@ pub struct Bed {
     ports: [Vec<Tap>; 2],
     recirculation: Tap,
     underlay: Tap,
+    /// Epochs that are staged, of both modes.
+    staged: [u32; 2],
     /// Counters as they were last, of both modes.
     counted: [(BTreeMap<RuleId, Count>, BTreeMap<PortId, Counters>); 2],
     directory: PathBuf,
@@ -131,6 +135,7 @@ impl Bed {
             ports,
             recirculation,
             underlay,
+            staged: [0; 2],
             counted: Default::default(),
             directory,
         }
@@ -157,47 +162,95 @@ impl Bed {
             self.dp.set_switch(network, &settings).expect("a switch");
         }
         for port in &scenario.ports {
-            let place = match port.place {
-                Leads::Local => {
-                    let at = LOCAL
-                        .iter()
-                        .position(|&id| id == port.id)
-                        .expect("it has a device");
-                    Place::Local {
-                        ifindex: self.ports[mode as usize][at].ifindex,
-                    }
-                }
-                Leads::Remote => Place::Remote(OTHER_HOST),
-                Leads::Link(other) => Place::Link(other),
-            };
-            let settings = PortSettings {
-                id: port.id,
-                switch: mode.switch(port.switch),
-                port_no: port.number,
-                place,
-                down: port.down,
-                no_flood: port.no_flood,
-                mtu: port.mtu,
-            };
-            self.dp.set_port(network, &settings).expect("a port");
+            self.set_port(mode, port);
         }
-        for epoch in 1..=scenario.staged {
-            let (switch, add, remove) = scenario.epoch(epoch);
-            self.dp
-                .stage(
-                    network,
-                    Epoch(epoch),
-                    Some(mode.switch(switch)),
-                    &add,
-                    &remove,
-                )
-                .expect("rules are staged");
-        }
+        self.staged[mode as usize] = 0;
+        self.stage(
+            mode,
+            scenario,
+            if scenario.late { 1 } else { scenario.staged },
+        );
         self.raise_clock(mode, 1);
         self.counted[mode as usize] = (self.rule_counts(mode), self.port_counts(mode));
     }
 
-    pub fn raise_clock(&mut self, mode: Mode, clock: u32) {
+    /// Sets a port up, anew if it is there.
+    pub fn set_port(&mut self, mode: Mode, port: &Port) {
+        let place = match port.place {
+            Leads::Local => {
+                let at = LOCAL
+                    .iter()
+                    .position(|&id| id == port.id)
+                    .expect("it has a device");
+                Place::Local {
+                    ifindex: self.ports[mode as usize][at].ifindex,
+                }
+            }
+            Leads::Remote => Place::Remote(OTHER_HOST),
+            Leads::Link(other) => Place::Link(other),
+        };
+        let settings = PortSettings {
+            id: port.id,
+            switch: mode.switch(port.switch),
+            port_no: port.number,
+            place,
+            down: port.down,
+            no_flood: port.no_flood,
+            mtu: port.mtu,
+        };
+        self.dp.set_port(mode.network(), &settings).expect("a port");
+    }
+
+    /// Lets the clock go on, and does what comes with that.
+    pub fn go_on(&mut self, mode: Mode, scenario: &Scenario, clock: u32) {
+        self.stage(mode, scenario, clock);
+        self.raise_clock(mode, clock);
+        if scenario.collects {
+            self.dp
+                .collect(mode.network(), Epoch(clock))
+                .expect("ended rules are reclaimed");
+        }
+    }
+
+    /// Stages all epochs up to this one.
+    fn stage(&mut self, mode: Mode, scenario: &Scenario, upto: u32) {
+        for epoch in self.staged[mode as usize] + 1..=upto {
+            let (switch, add, remove) = scenario.epoch(epoch);
+            let switch = Some(mode.switch(switch));
+            self.dp
+                .stage(mode.network(), Epoch(epoch), switch, &add, &remove)
+                .expect("rules are staged");
+            self.staged[mode as usize] = epoch;
+        }
+    }
+
+    /// Whether the data path says of an action that it does not have it.
+    pub fn refuses(&mut self, action: Action) -> bool {
+        self.prepare(
+            Mode::Tc,
+            &Scenario {
+                staged: 1,
+                ports: ports(),
+                ..Scenario::default()
+            },
+        );
+        let rule = Rule {
+            // As an output follows, it is not left out.
+            actions: vec![action, Action::output(PortNo(1))],
+            ..Rule::default()
+        };
+        let switch = Some(Mode::Tc.switch(SWITCHES[0]));
+        let result = self.dp.stage(
+            Mode::Tc.network(),
+            Epoch(2),
+            switch,
+            &[(RuleId(1), rule)],
+            &[],
+        );
+        matches!(result, Err(DatapathError::Unsupported { .. }))
+    }
+
+    fn raise_clock(&mut self, mode: Mode, clock: u32) {
         self.dp
             .raise_clock(mode.network(), Epoch(clock))
             .expect("it is staged");
@@ -245,7 +298,11 @@ impl Bed {
         let before = &self.counted[mode as usize];
         observed.rules = rules
             .iter()
-            .filter_map(|(&id, &now)| Some((id, difference(now, before.0[&id])?)))
+            .filter_map(|(&id, &now)| {
+                // One that was staged meanwhile begins at 0.
+                let before = before.0.get(&id).copied().unwrap_or_default();
+                Some((id, difference(now, before)?))
+            })
             .collect();
         observed.ports = ports
             .iter()

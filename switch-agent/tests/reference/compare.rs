@@ -6,15 +6,15 @@ use lime_core::{Epoch, PortId};
 use lime_reference::{Fault, Outcome, World};
 
 use super::bed::{BOTH, Bed, Counters, Mode, Observed};
-use super::scenario::{Packet, Scenario, hex};
+use super::scenario::{Scenario, Step, hex};
 
 /// Tags that a frame may have and still go through the tunnel from TC.
 const MAX_TUNNELLED_TAGS: usize = 2;
 
 /// Where they differ.
 pub struct Difference {
-    /// Which packet of the scenario.
-    pub packet: usize,
+    /// Which step of the scenario.
+    pub step: usize,
     pub mode: Mode,
     pub text: String,
 }
@@ -25,21 +25,34 @@ pub fn run(bed: &mut Bed, scenario: &Scenario, fault: Option<Fault>) -> Option<D
     for mode in BOTH {
         bed.prepare(mode, scenario);
     }
-    for (i, packet) in scenario.packets.iter().enumerate() {
-        if world.clock != Epoch(packet.clock) {
-            world.clock = Epoch(packet.clock);
-            for mode in BOTH {
-                bed.raise_clock(mode, packet.clock);
+    for (i, step) in scenario.steps.iter().enumerate() {
+        let (port, bytes) = match step {
+            Step::Packet { port, bytes } => (*port, bytes),
+            Step::Clock(clock) => {
+                world.clock = Epoch(*clock);
+                for mode in BOTH {
+                    bed.go_on(mode, scenario, *clock);
+                }
+                continue;
             }
-        }
-        let Some(expected) = expected(&world, packet) else {
+            Step::Port(new) => {
+                for port in world.ports.iter_mut().filter(|p| p.id == new.id) {
+                    *port = new.clone();
+                }
+                for mode in BOTH {
+                    bed.set_port(mode, new);
+                }
+                continue;
+            }
+        };
+        let Some(expected) = expected(&world, port, bytes) else {
             continue;
         };
         for mode in BOTH {
-            let found = in_order(bed.receive(mode, packet.port, &packet.bytes));
+            let found = in_order(bed.receive(mode, port, bytes));
             if found != expected {
                 return Some(Difference {
-                    packet: i,
+                    step: i,
                     mode,
                     text: difference(&expected, &found),
                 });
@@ -50,8 +63,8 @@ pub fn run(bed: &mut Bed, scenario: &Scenario, fault: Option<Fault>) -> Option<D
 }
 
 /// What the reference says; None if that is more than the kernel promises.
-fn expected(world: &World, packet: &Packet) -> Option<Observed> {
-    let outcome = world.receive(packet.port, &packet.bytes);
+fn expected(world: &World, port: PortId, bytes: &[u8]) -> Option<Observed> {
+    let outcome = world.receive(port, bytes);
     let promised = outcome.most_tags_tunnelled <= MAX_TUNNELLED_TAGS && !outcome.incomplete;
     promised.then(|| in_order(observed(outcome)))
 }

@@ -9,15 +9,20 @@ mod compare;
 mod generate;
 mod packets;
 mod random;
+mod rules;
 mod scenario;
 mod shrink;
 mod tap;
 
-use lime_reference::Fault;
+use lime_core::Epoch;
+use lime_reference::{Fault, Outcome};
 
 use bed::Bed;
 use generate::PACKETS;
-use scenario::Scenario;
+use scenario::{Scenario, Step};
+
+/// Scenarios in which a planted bug is to show, at the latest.
+const MOST_SEEDS: u64 = 2000;
 
 fn setting(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
@@ -32,7 +37,7 @@ fn setting(name: &str, default: u64) -> u64 {
 fn failure(bed: &mut Bed, seed: u64, fault: Option<Fault>) -> Option<(Scenario, String)> {
     let scenario = generate::scenario(seed);
     let difference = compare::run(bed, &scenario, fault)?;
-    let small = shrink::shrink(scenario, difference.packet, |s| {
+    let small = shrink::shrink(scenario, difference.step, |s| {
         compare::run(bed, s, fault).is_some()
     });
     let difference = compare::run(bed, &small, fault).unwrap_or(difference);
@@ -67,10 +72,7 @@ fn scenarios_reach_everything() {
     let mut seen = std::collections::BTreeMap::new();
     for seed in 1..=100 {
         let scenario = generate::scenario(seed);
-        let mut world = scenario.world(None);
-        for packet in &scenario.packets {
-            world.clock = lime_core::Epoch(packet.clock);
-            let outcome = world.receive(packet.port, &packet.bytes);
+        for (outcome, bytes) in outcomes(&scenario, None).into_iter().zip(scenario.frames()) {
             let mut saw =
                 |what: &'static str, yes: bool| *seen.entry(what).or_insert(0) += usize::from(yes);
             saw("rule", !outcome.rules.is_empty());
@@ -79,15 +81,13 @@ fn scenarios_reach_everything() {
             saw("several outputs", outcome.sent.len() > 1);
             saw(
                 "other bytes",
-                outcome
-                    .sent
-                    .iter()
-                    .any(|(_, f)| !f.starts_with(&packet.bytes)),
+                outcome.sent.iter().any(|(_, f)| !f.starts_with(bytes)),
             );
             saw(
                 "another switch",
                 outcome.ports.keys().any(|p| [5, 6, 15, 16].contains(&p.0)),
             );
+            saw("action set", outcome.sets > 0);
             saw("event", !outcome.events.is_empty());
             saw(
                 "event of a table-miss rule",
@@ -107,6 +107,7 @@ fn scenarios_reach_everything() {
         ("several outputs", 500),
         ("other bytes", 500),
         ("event", 300),
+        ("action set", 500),
         ("another switch", 500),
     ];
     for (what, least) in least {
@@ -124,19 +125,56 @@ fn scenarios_reach_everything() {
         "too-big",
         "output-to-in-port",
         "bad-set-field",
+        "invalid-ttl",
     ] {
         assert!(seen.contains_key(reason), "nothing is dropped for {reason}");
     }
+}
+
+/// What the reference makes of a scenario's packets.
+fn outcomes(scenario: &Scenario, fault: Option<Fault>) -> Vec<Outcome> {
+    let mut world = scenario.world(fault);
+    let mut outcomes = vec![];
+    for step in &scenario.steps {
+        match step {
+            Step::Packet { port, bytes } => outcomes.push(world.receive(*port, bytes)),
+            Step::Clock(clock) => world.clock = Epoch(*clock),
+            Step::Port(_) => {}
+        }
+    }
+    outcomes
 }
 
 #[test]
 fn planted_bugs_are_found() {
     let mut bed = Bed::new();
     for fault in Fault::ALL {
-        let found = (1..=50).find_map(|seed| Some((seed, failure(&mut bed, seed, Some(fault))?)));
-        let (seed, (scenario, difference)) =
-            found.unwrap_or_else(|| panic!("{fault:?} is not found"));
+        if fault == Fault::SctpChecksumForgotten && rules::refuses_sctp() {
+            continue;
+        }
+        // In which scenarios it shows, the reference can say itself, sooner than the kernel.
+        let shows = |seed: &u64| {
+            let scenario = generate::scenario(*seed);
+            outcomes(&scenario, Some(fault)) != outcomes(&scenario, None)
+        };
+        let seed = (1..=MOST_SEEDS)
+            .find(shows)
+            .unwrap_or_else(|| panic!("{fault:?} does not show"));
+        let (scenario, difference) = failure(&mut bed, seed, Some(fault))
+            .unwrap_or_else(|| panic!("{fault:?} is not found with seed {seed}"));
         println!("{fault:?}, found with seed {seed}:\n{scenario}{difference}");
-        assert!(scenario.rules.len() <= 4, "{fault:?} is made small");
+        assert!(scenario.rules.len() <= 5, "{fault:?} is made small");
+    }
+}
+
+/// What rules do not have in these tests is only what they can not have.
+#[test]
+fn the_data_path_refuses_what_is_not_compared() {
+    let mut bed = Bed::new();
+    for action in rules::refused() {
+        assert!(
+            bed.refuses(action.clone()),
+            "the data path has {action:?} now: it is to be taken off the list"
+        );
     }
 }

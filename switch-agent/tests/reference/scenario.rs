@@ -1,4 +1,4 @@
-//! One test: a network, its rules with their epochs, and the packets that come in. A plain value, so that it can be made smaller.
+//! One test: a network, its rules with their epochs, and what happens one after the other. A plain value, so that it can be made smaller.
 
 use std::fmt;
 
@@ -18,12 +18,15 @@ pub const LOCAL: [PortId; 6] = [
     PortId(12),
 ];
 
+/// One thing that happens.
 #[derive(Clone)]
-pub struct Packet {
-    pub port: PortId,
-    /// It comes in when the clock has come this far.
-    pub clock: u32,
-    pub bytes: Vec<u8>,
+pub enum Step {
+    /// A packet comes in.
+    Packet { port: PortId, bytes: Vec<u8> },
+    /// The clock goes on.
+    Clock(u32),
+    /// A port is set up anew: it goes down or up, or gets other settings.
+    Port(Port),
 }
 
 #[derive(Clone, Default)]
@@ -32,8 +35,11 @@ pub struct Scenario {
     pub rules: Vec<Installed>,
     /// How far epochs are staged, from 1.
     pub staged: u32,
-    /// By rising clock.
-    pub packets: Vec<Packet>,
+    /// Epochs are staged when the clock is to go there, and not all of them before the first packet.
+    pub late: bool,
+    /// Rules that have ended are reclaimed each time that the clock has gone on.
+    pub collects: bool,
+    pub steps: Vec<Step>,
 }
 
 impl Scenario {
@@ -44,6 +50,14 @@ impl Scenario {
             clock: Epoch(1),
             fault,
         }
+    }
+
+    /// The packets that come in.
+    pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Packet { bytes, .. } => Some(&bytes[..]),
+            Step::Clock(_) | Step::Port(_) => None,
+        })
     }
 
     /// What an epoch brings and takes, and where.
@@ -97,22 +111,9 @@ pub fn ports() -> Vec<Port> {
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for p in self
-            .ports
-            .iter()
-            .filter(|p| p.down || p.no_flood || p.mtu != 0)
-        {
-            let Port {
-                id,
-                down,
-                no_flood,
-                mtu,
-                ..
-            } = p;
-            writeln!(
-                f,
-                "  port {id}: down {down}, no_flood {no_flood}, mtu {mtu}"
-            )?;
+        writeln!(f, "  late {}, collects {}", self.late, self.collects)?;
+        for port in self.ports.iter().filter(|p| !plain(p)) {
+            write_port(f, port)?;
         }
         for Installed {
             id,
@@ -129,16 +130,39 @@ impl fmt::Display for Scenario {
                 ofctl::format_rule(rule)
             )?;
         }
-        for Packet { port, clock, bytes } in &self.packets {
-            writeln!(
-                f,
-                "  packet at port {port}, clock {clock}, {} bytes: {}",
-                bytes.len(),
-                hex(bytes)
-            )?;
+        for step in &self.steps {
+            match step {
+                Step::Packet { port, bytes } => writeln!(
+                    f,
+                    "  packet at port {port}, {} bytes: {}",
+                    bytes.len(),
+                    hex(bytes)
+                )?,
+                Step::Clock(epoch) => writeln!(f, "  clock {epoch}")?,
+                Step::Port(port) => write_port(f, port)?,
+            }
         }
         Ok(())
     }
+}
+
+/// Whether a port has no particular settings.
+pub fn plain(port: &Port) -> bool {
+    !port.down && !port.no_flood && port.mtu == 0
+}
+
+fn write_port(f: &mut fmt::Formatter<'_>, port: &Port) -> fmt::Result {
+    let Port {
+        id,
+        down,
+        no_flood,
+        mtu,
+        ..
+    } = port;
+    writeln!(
+        f,
+        "  port {id}: down {down}, no_flood {no_flood}, mtu {mtu}"
+    )
 }
 
 pub fn hex(bytes: &[u8]) -> String {

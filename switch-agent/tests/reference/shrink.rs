@@ -1,18 +1,22 @@
 //! Makes a failing scenario smaller, for as long as it still fails.
 
-use super::scenario::Scenario;
+use lime_reference::Installed;
 
-/// `fails` says whether a scenario (with one packet) still shows the difference.
+use super::scenario::{Scenario, Step, plain};
+
+/// `fails` says whether a scenario still shows the difference, which is at the step with this number.
 pub fn shrink(
     mut scenario: Scenario,
-    packet: usize,
+    step: usize,
     mut fails: impl FnMut(&Scenario) -> bool,
 ) -> Scenario {
-    let all = scenario.clone();
-    scenario.packets = vec![all.packets[packet].clone()];
-    if !fails(&scenario) {
-        // It takes the packets before it.
-        return all;
+    scenario.steps.truncate(step + 1);
+    // Usually it takes but the one packet, and what clocks and ports were before it.
+    let mut alone = scenario.clone();
+    alone.steps.retain(|s| !matches!(s, Step::Packet { .. }));
+    alone.steps.push(scenario.steps[step].clone());
+    if fails(&alone) {
+        scenario = alone;
     }
     let mut progress = true;
     while progress {
@@ -28,7 +32,7 @@ pub fn shrink(
     scenario
 }
 
-/// One thing less each.
+/// One thing less each, many at a time first.
 fn simpler(scenario: &Scenario) -> Vec<Scenario> {
     let mut all = vec![];
     let mut with = |change: &dyn Fn(&mut Scenario)| {
@@ -36,42 +40,88 @@ fn simpler(scenario: &Scenario) -> Vec<Scenario> {
         change(&mut candidate);
         all.push(candidate);
     };
-    let rules = scenario.rules.len();
-    for half in [0..rules / 2, rules / 2..rules] {
-        if !half.is_empty() && rules > 3 {
-            with(&|s| drop(s.rules.drain(half.clone())));
-        }
+    // The last step is where it differs.
+    let steps = scenario.steps.len() - 1;
+    for range in parts(steps) {
+        with(&|s| drop(s.steps.drain(range.clone())));
     }
-    for i in 0..rules {
-        with(&|s| drop(s.rules.remove(i)));
+    for range in parts(scenario.rules.len()) {
+        with(&|s| drop(s.rules.drain(range.clone())));
+    }
+    for (flag, clear) in [
+        (scenario.late, clear_late as fn(&mut Scenario)),
+        (scenario.collects, clear_collects),
+    ] {
+        if flag {
+            with(&clear);
+        }
     }
     for (i, rule) in scenario.rules.iter().enumerate() {
-        for a in 0..rule.rule.actions.len() {
-            with(&|s| {
-                s.rules[i].rule.actions.remove(a);
-            });
-        }
-        if rule.to.is_some() {
-            with(&|s| s.rules[i].to = None);
-        }
-        if rule.rule.goto_table.is_some() {
-            with(&|s| s.rules[i].rule.goto_table = None);
-        }
+        simpler_rule(i, rule, &mut with);
     }
     for (i, port) in scenario.ports.iter().enumerate() {
-        if port.down || port.no_flood || port.mtu != 0 {
+        if !plain(port) {
             with(&|s| {
                 let port = &mut s.ports[i];
                 (port.down, port.no_flood, port.mtu) = (false, false, 0);
             });
         }
     }
-    let length = scenario.packets[0].bytes.len();
-    for less in [(length - 14) / 2, 1] {
-        if less > 0 && length >= 22 + less {
-            with(&|s| s.packets[0].bytes.truncate(length - less));
+    if let Some(Step::Packet { bytes, .. }) = scenario.steps.last() {
+        let length = bytes.len();
+        for less in [(length - 14) / 2, 1] {
+            if less > 0 && length >= 22 + less {
+                with(&|s| {
+                    if let Some(Step::Packet { bytes, .. }) = s.steps.last_mut() {
+                        bytes.truncate(length - less);
+                    }
+                });
+            }
         }
     }
     all.retain(|s| s.rules.iter().all(|r| r.rule.check().is_ok()));
     all
+}
+
+fn clear_late(scenario: &mut Scenario) {
+    scenario.late = false;
+}
+
+fn clear_collects(scenario: &mut Scenario) {
+    scenario.collects = false;
+}
+
+/// Parts of a list to leave out: halves, quarters, and each one.
+fn parts(length: usize) -> Vec<std::ops::Range<usize>> {
+    let mut parts = vec![];
+    for count in [2, 4] {
+        let size = length / count;
+        if size > 1 {
+            parts.extend((0..count).map(|i| i * size..(i + 1) * size));
+        }
+    }
+    parts.extend((0..length).map(|i| i..i + 1));
+    parts
+}
+
+fn simpler_rule(i: usize, installed: &Installed, with: &mut impl FnMut(&dyn Fn(&mut Scenario))) {
+    let rule = &installed.rule;
+    for a in 0..rule.actions.len() {
+        with(&|s| _ = s.rules[i].rule.actions.remove(a));
+    }
+    for a in 0..rule.write_actions.len() {
+        with(&|s| _ = s.rules[i].rule.write_actions.remove(a));
+    }
+    if rule.write_metadata.is_some() {
+        with(&|s| s.rules[i].rule.write_metadata = None);
+    }
+    if rule.clear_actions {
+        with(&|s| s.rules[i].rule.clear_actions = false);
+    }
+    if installed.to.is_some() {
+        with(&|s| s.rules[i].to = None);
+    }
+    if rule.goto_table.is_some() {
+        with(&|s| s.rules[i].rule.goto_table = None);
+    }
 }

@@ -1,0 +1,115 @@
+//! Outputs: by ports and to the controller.
+
+use lime_core::PortNo;
+
+use crate::run::{Arrival, Run};
+use crate::{Drop, Event, Fault, Installed, Place, Port};
+
+/// How many times a copy of a packet may go into a link beside other outputs; each such copy starts anew at the other end.
+const MAX_COPIES: usize = 8;
+
+impl<'a> Run<'a, '_> {
+    /// Output to one port, ordinary or reserved (OpenFlow 1.3.5, 4.5).
+    pub(crate) fn output(
+        &mut self,
+        port: &'a Port,
+        frame: &[u8],
+        rule: (&Installed, bool),
+        to: PortNo,
+        max_len: u16,
+    ) {
+        match to {
+            PortNo::CONTROLLER => self.packet_in(port, frame, rule, max_len),
+            PortNo::IN_PORT => self.emit(port, frame),
+            PortNo::ALL | PortNo::FLOOD => {
+                for other in &self.world.ports {
+                    let out = to == PortNo::FLOOD && other.no_flood;
+                    if other.switch == port.switch && other.id != port.id && !out {
+                        self.emit(other, frame);
+                    }
+                }
+            }
+            number => match self.world.numbered(port.switch, number) {
+                // OpenFlow 1.3.5, 7.2.5 (OFPP_IN_PORT): that takes the reserved port.
+                Some(to)
+                    if to.id == port.id && self.world.fault != Some(Fault::OutputToIngress) =>
+                {
+                    self.outcome.drop(port.id, Drop::OutputToInPort);
+                }
+                Some(to) => self.emit(to, frame),
+                // Of a port that does not exist nobody keeps count.
+                None => {}
+            },
+        }
+    }
+
+    /// By a port, whichever it is.
+    fn emit(&mut self, port: &'a Port, frame: &[u8]) {
+        if port.down {
+            self.outcome.drop(port.id, Drop::PortDown);
+            return;
+        }
+        // MTUs measure what is behind the Ethernet header and one tag, as on Linux.
+        let tags = tags(frame);
+        let l3 = frame.len() - 14 - if tags > 0 { 4 } else { 0 };
+        if port.place != Place::Local {
+            self.outcome.most_tags_tunnelled = self.outcome.most_tags_tunnelled.max(tags);
+        }
+        match port.place {
+            Place::Local if port.mtu != 0 && l3 > port.mtu as usize => {
+                self.outcome.drop(port.id, Drop::TooBig)
+            }
+            Place::Local => {
+                self.outcome.port(port.id).sent.add(frame);
+                self.outcome.sent.push((port.id, frame.to_vec()));
+            }
+            Place::Remote if self.copies >= MAX_COPIES => {
+                self.outcome.drop(port.id, Drop::HopLimit)
+            }
+            Place::Remote => self.outcome.sent.push((port.id, frame.to_vec())),
+            Place::Link(other) => match self.world.port(other) {
+                Some(_) if self.copies >= MAX_COPIES => self.outcome.drop(port.id, Drop::HopLimit),
+                Some(other) => {
+                    self.outcome.port(port.id).sent.add(frame);
+                    self.waiting.push_back(Arrival {
+                        port: other,
+                        frame: frame.to_vec(),
+                        copies: self.copies + 1,
+                    });
+                }
+                None => self.outcome.drop(port.id, Drop::PortDown),
+            },
+        }
+    }
+
+    /// To the controller (OpenFlow 1.3.5, 7.4.1): from a rule's actions, or from the action set, which several rules may have written. Then the
+    /// cookie is -1, and no table-miss entry is the reason.
+    fn packet_in(
+        &mut self,
+        port: &Port,
+        frame: &[u8],
+        (rule, from_set): (&Installed, bool),
+        max_len: u16,
+    ) {
+        let table_miss = rule.rule.priority == 0 && rule.rule.matching.fields().is_empty();
+        self.outcome.events.push(Event {
+            switch: port.switch,
+            table: rule.rule.table,
+            miss: table_miss && !from_set,
+            in_port: port.number,
+            rule: rule.id,
+            cookie: if from_set { u64::MAX } else { rule.rule.cookie },
+            version: self.world.clock,
+            total_len: frame.len(),
+            data: frame[..frame.len().min(usize::from(max_len))].to_vec(),
+        });
+    }
+}
+
+/// How many VLAN tags a frame has, however many.
+fn tags(frame: &[u8]) -> usize {
+    let types = frame[12..].chunks(4).map(|c| c.get(..2));
+    types
+        .take_while(|t| matches!(t, Some([0x81, 0x00] | [0x88, 0xa8])))
+        .count()
+}
