@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lime_core::counters::Counters;
 use lime_core::log::{Entry, Sequencer};
-use lime_core::model::{InstanceState, MemberState, Network, RuleBook};
+use lime_core::model::{InstanceState, MemberState, Network, Port, RuleBook};
 use lime_core::{Epoch, NetworkId};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -89,11 +89,15 @@ fn start(shared: &Arc<Shared>, mut network: Network, mut part: Parts) {
     let members: Vec<_> = network.members.keys().copied().collect();
     info!(network = %network.name, switches = network.switches.len(), ports = network.ports.len(), tail = epochs.len(), "recovered");
     let fresh = epochs.is_empty() && acknowledged == Epoch::ZERO && members.is_empty();
-    let seq = if fresh {
+    let leaving = network.ports.values().any(Port::is_leaving);
+    let mut seq = if fresh {
         Sequencer::new(network.consistency)
     } else {
         Sequencer::recover(network.consistency, acknowledged, part.log, members).0
     };
+    if leaving {
+        seq.suspend_activations();
+    }
     let state = State::new(
         Arc::clone(shared),
         network,

@@ -82,6 +82,13 @@ impl Epoch {
         })
     }
 
+    /// The epoch before: what [`next`](Self::next) makes this one of. Before the first there is [`ZERO`](Self::ZERO), and as the numbers wrap
+    /// nothing tells 1 from the first, so that the one before it counts as 0 too: no entry has that number, and it is before 1 in serial order.
+    #[must_use]
+    pub fn previous(self) -> Epoch {
+        Epoch(self.0.wrapping_sub(1))
+    }
+
     /// Whether this epoch is at or before `other`, in serial-number order.
     pub fn le(self, other: Epoch) -> bool {
         (other.0.wrapping_sub(self.0) as i32) >= 0

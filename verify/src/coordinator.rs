@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use lime_core::log::{Entry, EntryKind, Sequencer, Ticket};
-use lime_core::model::{InstanceState, MemberState, Network};
+use lime_core::model::{InstanceState, MemberState, Network, Port};
 use lime_core::{Consistency, Epoch};
 
 use crate::host::{Event, Packet};
@@ -197,8 +197,8 @@ impl Coordinator {
         }
     }
 
-    /// After a death: what the disk has.
-    pub fn recovered(store: Store, operation: u8) -> Self {
+    /// After a death: what the disk has. `suspend`: unless that rule is taken out.
+    pub fn recovered(store: Store, operation: u8, suspend: bool) -> Self {
         let mut network = Network::clone(&store.model);
         network.members.retain(|_, m| *m != MemberState::Learning);
         for switch in network.switches.values_mut() {
@@ -211,7 +211,12 @@ impl Coordinator {
         let tail: Vec<Entry> = tail.map(|e| e.as_ref().clone()).collect();
         let recovery = tail.last().map_or(acknowledged, |e| e.epoch).next();
         let members: Vec<_> = network.members.keys().copied().collect();
-        let (sequencer, _) = Sequencer::recover(Consistency::Causal, acknowledged, tail, members);
+        let leaving = network.ports.values().any(Port::is_leaving);
+        let (mut sequencer, _) =
+            Sequencer::recover(Consistency::Causal, acknowledged, tail, members);
+        if leaving && suspend {
+            sequencer.suspend_activations();
+        }
         let mut this = Self::new(network);
         this.sequencer = sequencer;
         this.log.clone_from(&store.log);

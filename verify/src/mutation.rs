@@ -48,11 +48,13 @@ pub enum Mutation {
     NoWriteAhead,
     /// Rule 19: events of before the recovery reach the controller.
     OldEventsAfterRecovery,
+    /// Rules 16 and 19: a recovery activates while an end host may be heard at two places.
+    RecoveryDuringMove,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 22] = [
+    pub const ALL: [Mutation; 23] = [
         Mutation::NoTags,
         Mutation::RaiseAfterDelivery,
         Mutation::NoTagCheck,
@@ -75,6 +77,7 @@ impl Mutation {
         Mutation::ClockLostAtRestart,
         Mutation::NoWriteAhead,
         Mutation::OldEventsAfterRecovery,
+        Mutation::RecoveryDuringMove,
     ];
 
     /// The scenario that is about this rule.
@@ -97,6 +100,7 @@ impl Mutation {
             Mutation::JoinAtOnce => "join",
             Mutation::ClockBeforePause | Mutation::NoClockTransfer => "move-plug",
             Mutation::ClockLostAtRestart => "agent-crash",
+            Mutation::RecoveryDuringMove => "move-crash",
             Mutation::NoWriteAhead | Mutation::OldEventsAfterRecovery => "coordinator-crash",
         }
     }

@@ -14,7 +14,8 @@ impl World {
     pub(crate) fn may_operate(&self, setting: &Setting) -> bool {
         let c = &self.coordinator;
         let more = usize::from(c.operation) < setting.scenario.operations.len();
-        more && c.awaited == 0 && !c.awaits_ticket && c.admits && self.all_heard()
+        let admits = c.admits || c.sequencer.is_suspended();
+        more && c.awaited == 0 && !c.awaits_ticket && admits && self.all_heard()
     }
 
     /// An operation fails when a host is away, and is begun again when it is back.
@@ -247,7 +248,9 @@ impl World {
                         return true;
                     }
                     // Interrupted after its turning point: on.
-                    self.freeze();
+                    if !self.coordinator.sequencer.is_suspended() {
+                        self.freeze();
+                    }
                     self.coordinator.step = 10;
                     return false;
                 }
@@ -294,6 +297,7 @@ impl World {
                 if let Some(ticket) = self.coordinator.freeze.take() {
                     self.coordinator.sequencer.unfreeze(ticket);
                 }
+                self.coordinator.sequencer.resume_activations();
                 return true;
             }
         }

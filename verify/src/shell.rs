@@ -409,7 +409,11 @@ impl World {
         }
         self.controller.open = 0;
         let operation = self.coordinator.operation;
-        self.coordinator = Coordinator::recovered(store, operation);
+        self.coordinator = Coordinator::recovered(
+            store,
+            operation,
+            !setting.without(Mutation::RecoveryDuringMove),
+        );
         let c = &mut self.coordinator;
         let everything = c.sequencer.last_ticket();
         let ticket = c.sequencer.barrier(everything, []);

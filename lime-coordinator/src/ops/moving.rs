@@ -56,6 +56,7 @@ impl Operation {
     /// Moves a port. Can be begun again at any point; with the port's present device as the target it takes back a move that has not
     /// come to its turning point.
     pub async fn move_port(&self, to: MoveTo) -> Result<Moved, Status> {
+        self.end_suspension().await?;
         let port = self.port(to.port).await?;
         let Place::Device(from) = port.place.clone() else {
             return Err(Status::failed_precondition(
@@ -98,15 +99,45 @@ impl Operation {
     /// Ends a move that was interrupted, at the port's present place.
     async fn settle(&self, port: &Port, at: &Device, other: &Moving) -> Result<Moved, Status> {
         let frozen = self.freeze().await?;
+        let moved = self.settle_at(port, at).await?;
+        drop(frozen);
+        self.release_member(other.device().host).await?;
+        Ok(moved)
+    }
+
+    /// While no clock moves.
+    async fn settle_at(&self, port: &Port, at: &Device) -> Result<Moved, Status> {
         let began = Instant::now();
         self.configure(at.host).await?;
         let clock = self.network.call(|s| s.seq.activated()).await?;
         self.resume_port(at, port.id, clock).await?;
         let blackout = began.elapsed();
         self.finish_move(port.id, at, keeps_sending(at)).await?;
-        drop(frozen);
-        self.release_member(other.device().host).await?;
         Ok(Moved { blackout })
+    }
+
+    /// Rule 19: what a restart found frozen, since end hosts may be heard at two places, stays so until each of them is heard at one only.
+    async fn end_suspension(&self) -> Result<(), Status> {
+        let (suspended, leaving) = self
+            .network
+            .call(|s| {
+                let leaving = s.model.ports.values().filter(|p| p.is_leaving());
+                (s.seq.is_suspended(), leaving.cloned().collect::<Vec<_>>())
+            })
+            .await?;
+        if !suspended {
+            return Ok(());
+        }
+        for port in &leaving {
+            if let Place::Device(at) = &port.place {
+                self.settle_at(port, at).await?;
+            }
+        }
+        self.network.call(|s| s.seq.resume_activations()).await?;
+        for from in leaving.iter().filter_map(|p| p.moving.as_ref()) {
+            self.release_member(from.device().host).await?;
+        }
+        Ok(())
     }
 
     async fn finish_move(&self, port: PortId, at: &Device, drain: bool) -> Result<(), Status> {
@@ -120,6 +151,7 @@ impl Operation {
 
     /// Ends all moves that a restart has interrupted.
     pub async fn settle_ports(&self) -> Result<(), Status> {
+        self.end_suspension().await?;
         let moving = self
             .network
             .call(|s| {

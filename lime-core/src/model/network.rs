@@ -129,6 +129,11 @@ impl Port {
         }
     }
 
+    /// Whether its end host may be heard at two places: activations are frozen then (rule 16).
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.moving, Some(Moving::From(_)))
+    }
+
     /// Every device that it has at present.
     pub fn devices(&self) -> impl Iterator<Item = &Device> {
         let moving = self.moving.as_ref().map(|m| match m {

@@ -74,7 +74,7 @@ impl Datapath {
             ));
         }
         // An agent that dies in here must not take a half-replaced epoch for staged.
-        self.set_staged(slot, before(epoch));
+        self.set_staged(slot, epoch.previous());
         self.undo(network, epoch)?;
         if let Err(e) = self.apply(network, epoch, switch, add, remove) {
             let mut later = epoch;
@@ -98,7 +98,7 @@ impl Datapath {
                 format!("{staged} is staged and the clock is at {clock}"),
             ));
         }
-        self.set_staged(slot, before(epoch));
+        self.set_staged(slot, epoch.previous());
         self.undo(network, epoch)
     }
 
@@ -244,11 +244,6 @@ impl Datapath {
         self.network_mut(network)?.refreshed = horizon;
         Ok(())
     }
-}
-
-/// The epoch before this one.
-fn before(epoch: Epoch) -> Epoch {
-    Epoch(epoch.0.wrapping_sub(1))
 }
 
 impl Writer<'_> {

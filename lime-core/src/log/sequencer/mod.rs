@@ -44,6 +44,7 @@ pub struct Sequencer<E> {
     sealed: VecDeque<(Ticket, Epoch)>,
     members: BTreeMap<HostId, Member>,
     frozen: u32,
+    suspended: bool,
     freezes: Vec<Ticket>,
     hold: HoldBack<E>,
     packet_outs: VecDeque<(Ticket, u64, bool)>,
@@ -113,6 +114,7 @@ impl<E> Sequencer<E> {
             sealed: VecDeque::new(),
             members: BTreeMap::new(),
             frozen: 0,
+            suspended: false,
             freezes: Vec::new(),
             hold: HoldBack::new(at),
             packet_outs: VecDeque::new(),
@@ -256,6 +258,23 @@ impl<E> Sequencer<E> {
     pub fn unfreeze(&mut self, ticket: Ticket) {
         self.freezes.retain(|t| *t != ticket);
         self.frozen = self.frozen.saturating_sub(1);
+        self.pump();
+    }
+
+    /// Rules 16 and 19: no activation is sent until [`resume_activations`](Self::resume_activations), not even of what a recovery rolls
+    /// forward. For a network that was frozen when the coordinator died: its clocks are equal, and stay so.
+    pub fn suspend_activations(&mut self) {
+        self.suspended = true;
+    }
+
+    /// Whether activations are suspended.
+    pub fn is_suspended(&self) -> bool {
+        self.suspended
+    }
+
+    /// Ends what [`suspend_activations`](Self::suspend_activations) began.
+    pub fn resume_activations(&mut self) {
+        self.suspended = false;
         self.pump();
     }
 

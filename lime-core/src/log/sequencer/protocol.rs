@@ -117,7 +117,10 @@ impl<E> Sequencer<E> {
 
     /// Rule 8: only what is staged on every member, then to all of them.
     pub(super) fn activate(&mut self) {
-        if self.consistency == Consistency::None || (self.frozen > 0 && self.recovered()) {
+        if self.consistency == Consistency::None
+            || self.suspended
+            || (self.frozen > 0 && self.recovered())
+        {
             return;
         }
         let mut to = None;
@@ -172,7 +175,7 @@ impl<E> Sequencer<E> {
     }
 
     pub(super) fn release_before(&mut self, epoch: Epoch) {
-        let before = Epoch(epoch.0.wrapping_sub(1));
+        let before = epoch.previous();
         self.release_upto(before);
     }
 

@@ -14,7 +14,7 @@ impl<E> Sequencer<E> {
         let Some(member) = self.members.get_mut(&host).filter(|m| m.connected) else {
             return;
         };
-        member.staged = member.staged.min(Epoch(from.0.wrapping_sub(1)));
+        member.staged = member.staged.min(from.previous());
         member.stale = member.unanswered;
         for entry in &self.entries {
             if from.le(entry.epoch) && entry.epoch.le(member.sent) {
