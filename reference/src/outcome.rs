@@ -15,6 +15,8 @@ pub struct Outcome {
     pub rules: BTreeMap<RuleId, Count>,
     /// Ports that counted.
     pub ports: BTreeMap<PortId, PortCount>,
+    /// Copies that went to another host or, beside other outputs, into a link.
+    pub tunnelled: usize,
     /// Most VLAN tags of a frame that went to another host, or as a copy into a link: the kernel's tunnel has a limit there.
     pub most_tags_tunnelled: usize,
     /// Action sets that were run.

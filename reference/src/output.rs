@@ -53,6 +53,7 @@ impl<'a> Run<'a, '_> {
         let tags = tags(frame);
         let l3 = frame.len() - 14 - if tags > 0 { 4 } else { 0 };
         if port.place != Place::Local {
+            self.outcome.tunnelled += 1;
             self.outcome.most_tags_tunnelled = self.outcome.most_tags_tunnelled.max(tags);
         }
         match port.place {

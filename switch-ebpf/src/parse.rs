@@ -367,7 +367,7 @@ fn neighbour<P: Packet>(packet: P, state: &mut State, l4: u32, length: u32, kind
             } else {
                 state.key.l2_target = address;
             }
-            state.nd_option = offset + 2;
+            state.nd_option = at + 2;
             return;
         }
         at = forget(&mut state.scratch, at + words as u32 * 8) & 0xfff;

@@ -74,7 +74,7 @@ pub fn on_packet<P: Packet>(packet: P, state: &mut State, action: &Action) -> bo
             };
             neighbour(packet, state, kind)
                 && state.nd_option != 0
-                && set6(packet, state, state.nd_option, six, Cover::L4)
+                && set6(packet, state, state.l4 + state.nd_option, six, Cover::L4)
         }
         op::SET_IPV6_FLABEL => {
             let Some([v, t, _, _]) = packet.read::<4>(l3) else {

@@ -105,7 +105,7 @@ pub struct State {
     pub proto: u32,
     /// TTL or hop limit of the outermost IP or MPLS header, as the actions have left it on the key's way; 0: none, or run out.
     pub ttl: u32,
-    /// Offset of the address in the link-layer address option that the key has; 0: none.
+    /// Offset, from the L4 header, of the address in the link-layer address option of a neighbour solicitation or advertisement; 0: there is none.
     pub nd_option: u32,
     /// IPv6 extension headers so far: [`crate::parse`].
     pub extensions: u32,

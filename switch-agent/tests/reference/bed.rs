@@ -15,6 +15,7 @@ use switch_agent::datapath::{
     SwitchSettings,
 };
 
+use super::offload::Header;
 use super::scenario::{LOCAL, SWITCHES, Scenario, ports};
 use super::tap::{Tap, ready};
 
@@ -73,6 +74,15 @@ impl Mode {
 impl Bed {
     /// In a new network namespace for the calling thread.
     pub fn new() -> Self {
+        Self::with(false)
+    }
+
+    /// The same, for [`Bed::receive_offloaded`].
+    pub fn with_offloads() -> Self {
+        Self::with(true)
+    }
+
+    fn with(offloads: bool) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("needs root");
         // Nobody else is to send anything.
@@ -96,7 +106,7 @@ impl Bed {
         let ring = dp.event_ring().expect("a ring");
         let taps = |prefix: &str| {
             (0..LOCAL.len())
-                .map(|i| Tap::new(&format!("{prefix}{i}")))
+                .map(|i| Tap::new(&format!("{prefix}{i}"), offloads))
                 .collect()
         };
         let ports: [Vec<Tap>; 2] = [taps("x"), taps("t")];
@@ -108,7 +118,7 @@ impl Bed {
                 );
             }
         }
-        let (recirculation, underlay) = (Tap::new("rc"), Tap::new("underlay"));
+        let (recirculation, underlay) = (Tap::new("rc", offloads), Tap::new("underlay", offloads));
         let route = |tap: &Tap, src: [u8; 4], dst: [u8; 4]| PeerRoute {
             ifindex: tap.ifindex,
             mtu: 9000,
@@ -263,6 +273,21 @@ impl Bed {
             .position(|&id| id == port)
             .expect("it has a device");
         self.ports[mode as usize][at].send(frame);
+        self.gather(mode)
+    }
+
+    /// The same by TC, for a packet with something left to do.
+    pub fn receive_offloaded(&mut self, port: PortId, header: &Header, frame: &[u8]) -> Observed {
+        let at = LOCAL
+            .iter()
+            .position(|&id| id == port)
+            .expect("it has a device");
+        self.ports[Mode::Tc as usize][at].send_offloaded(header, frame);
+        self.gather(Mode::Tc)
+    }
+
+    /// Everything that has come out since, and what the counters say.
+    fn gather(&mut self, mode: Mode) -> Observed {
         let mut observed = Observed::default();
         let mut taps: Vec<&Tap> = self.ports[mode as usize].iter().collect();
         taps.extend([&self.underlay, &self.recirculation]);

@@ -16,9 +16,21 @@ const FRESH: usize = 65;
 
 pub fn scenario(seed: u64) -> Scenario {
     let mut random = Random::new(seed);
+    // Most rules are about some of these packets.
+    let packets: Vec<Vec<u8>> = (0..FRESH).map(|_| packets::packet(&mut random)).collect();
+    let mut scenario = network(&mut random, &packets);
+    if random.chance(20) {
+        add_chain(&mut random, &mut scenario);
+    }
+    steps(&mut random, &mut scenario, packets);
+    scenario
+}
+
+/// A network with rules, most of which are about some of these packets; nothing happens in it.
+pub fn network(random: &mut Random, packets: &[Vec<u8>]) -> Scenario {
     let mut ports = ports();
     for port in &mut ports {
-        settings(&mut random, port);
+        settings(random, port);
     }
     let mut scenario = Scenario {
         ports,
@@ -27,15 +39,9 @@ pub fn scenario(seed: u64) -> Scenario {
         collects: random.chance(10),
         ..Scenario::default()
     };
-    // Most rules are about some of these packets.
-    let packets: Vec<Vec<u8>> = (0..FRESH).map(|_| packets::packet(&mut random)).collect();
     for i in 0..4 + random.below(40) {
-        add_rule(&mut random, &mut scenario, i as u64 + 1, &packets);
+        add_rule(random, &mut scenario, i as u64 + 1, packets);
     }
-    if random.chance(20) {
-        add_chain(&mut random, &mut scenario);
-    }
-    steps(&mut random, &mut scenario, packets);
     scenario
 }
 

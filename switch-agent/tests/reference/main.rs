@@ -7,6 +7,7 @@
 mod bed;
 mod compare;
 mod generate;
+mod offload;
 mod packets;
 mod random;
 mod rules;
