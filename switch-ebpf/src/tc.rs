@@ -77,17 +77,17 @@ impl Tc {
         }
     }
 
-    /// Makes `skb->protocol` IPv4, which resizing asks for. Popping a tag takes the protocol from the bytes; so an
+    /// Makes `skb->protocol` this one (IPv4 or IPv6), which resizing asks for. Popping a tag takes the protocol from the bytes; so an
     /// EtherType is written there (the caller overwrites it later), and two tags are pushed and popped: one would
-    /// only be in the metadata. Only for frames that are not IP, like ARP.
+    /// only be in the metadata. The frame has no tag.
     #[inline(always)]
-    fn pretend_ip(self) -> bool {
-        self.write(12, ETH_IPV4.to_be_bytes())
+    fn pretend(self, eth_type: u16) -> bool {
+        self.write(12, eth_type.to_be_bytes())
             && self.vlan_push(ETH_VLAN, 1)
             && self.vlan_push(ETH_VLAN, 1)
             && self.vlan_pop()
             && self.vlan_pop()
-            && self.protocol() == ETH_IPV4
+            && self.protocol() == eth_type
     }
 
     /// Appends the second tag and what follows it, which is among the bytes, to the inner Ethernet header in the prefix.
@@ -299,7 +299,7 @@ impl Packet for Tc {
             }
         }
         let protocol = self.protocol();
-        if protocol != ETH_IPV4 && protocol != ETH_IPV6 && !self.pretend_ip() {
+        if protocol != ETH_IPV4 && protocol != ETH_IPV6 && !self.pretend(ETH_IPV4) {
             return false;
         }
         let l3 = if outer == STRIP_IPV4 {
@@ -309,10 +309,17 @@ impl Packet for Tc {
         };
         let inner = (grow - outer + 14) as u64;
         let flags = FIXED_GSO | l3 | ENCAP_L4_UDP | ENCAP_L2_ETH | inner << ENCAP_L2_SHIFT;
-        // Refused for a buffer that was in a tunnel before: its inner offsets are still right (they count from the
-        // buffer's start, and the payload has not moved), so that it only needs the room.
-        if !self.resize(grow as i32, flags) && !self.resize(grow as i32, FIXED_GSO) {
-            return false;
+        if !self.resize(grow as i32, flags) {
+            // Refused for a buffer that was in a tunnel before: its inner offsets are still right (they count from the
+            // buffer's start, and the payload has not moved), so that it only needs the room. Segmentation goes by the
+            // outer protocol, which is not set then.
+            let around = if outer == STRIP_IPV4 { ETH_IPV4 } else { ETH_IPV6 };
+            if self.is_gso() && self.protocol() != around && !self.pretend(around) {
+                return false;
+            }
+            if !self.resize(grow as i32, FIXED_GSO) {
+                return false;
+            }
         }
         self.store_prefix(state, grow + 14)
     }

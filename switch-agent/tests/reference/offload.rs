@@ -214,9 +214,8 @@ fn what_leaves_is_segmented_and_summed() {
             }
             let mut expected: Vec<(PortId, Vec<u8>)> =
                 outcomes.into_iter().flat_map(|o| o.sent).collect();
-            let mut found = bed
-                .receive_offloaded(port, &packet.header, &packet.frame)
-                .sent;
+            let observed = bed.receive_offloaded(port, &packet.header, &packet.frame);
+            let mut found = observed.sent;
             packets += 1;
             left += expected.len();
             expected.sort();
