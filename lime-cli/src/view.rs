@@ -1,15 +1,16 @@
 //! Messages as JSON for scripts, where the message itself would show numbers for names or bytes one by one.
 
+mod event;
 mod migration;
 mod rule;
 
 use lime_proto::v1;
 use serde::Serialize;
 
+pub use self::event::Event;
 pub use self::migration::Migration;
 pub use self::migration::millis;
 pub use self::rule::{GroupView, RuleStats};
-use crate::packet;
 
 #[derive(Debug, Serialize)]
 pub struct Network {
@@ -80,57 +81,5 @@ impl From<v1::Port> for Port {
             up: p.up,
             link: p.link,
         }
-    }
-}
-
-#[derive(Debug, Serialize)]
-pub struct Event {
-    /// `NET/SWITCH`
-    pub switch: String,
-    pub version: u32,
-    pub reason: &'static str,
-    pub table: u32,
-    pub cookie: u64,
-    pub in_port: u32,
-    pub total_len: u32,
-    /// Hexadecimal digits; perhaps only the packet's beginning.
-    pub data: String,
-    /// The packet in words.
-    pub packet: String,
-}
-
-impl From<v1::ControllerEvent> for Event {
-    fn from(e: v1::ControllerEvent) -> Self {
-        let p = e.packet_in.unwrap_or_default();
-        Self {
-            switch: format!("{}/{}", e.network, e.switch),
-            version: e.version,
-            reason: match p.reason() {
-                v1::PacketInReason::NoMatch => "no_match",
-                v1::PacketInReason::Action => "action",
-            },
-            table: p.table,
-            cookie: p.cookie,
-            in_port: p.in_port,
-            total_len: p.total_len,
-            packet: packet::describe(&p.data),
-            data: packet::to_hex(&p.data),
-        }
-    }
-}
-
-impl Event {
-    pub fn line(&self) -> String {
-        format!(
-            "{} version={} reason={} table={} cookie={:#x} in_port={} total_len={}: {}",
-            self.switch,
-            self.version,
-            self.reason,
-            self.table,
-            self.cookie,
-            self.in_port,
-            self.total_len,
-            self.packet,
-        )
     }
 }

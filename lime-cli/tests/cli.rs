@@ -536,6 +536,7 @@ fn stats_and_events() {
                     data: vec![2; 14],
                     ..Default::default()
                 }),
+                ..Default::default()
             });
         }
     }

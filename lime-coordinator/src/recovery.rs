@@ -1,12 +1,12 @@
 //! From the store to a running coordinator: rule 19.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use lime_core::counters::Counters;
 use lime_core::log::{Entry, Sequencer};
 use lime_core::model::{InstanceState, MemberState, Network, Port, RuleBook};
-use lime_core::{Epoch, NetworkId};
+use lime_core::{Epoch, NetworkId, RuleId};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -21,6 +21,7 @@ use crate::store::{
 #[derive(Default)]
 struct Parts {
     rules: RuleBook,
+    since: HashMap<RuleId, u64>,
     counters: Counters,
     acknowledged: Epoch,
     log: Vec<Entry>,
@@ -44,7 +45,10 @@ pub async fn recover(
     for (key, record) in read::<RuleRecord>(store.as_ref(), Table::Rules)? {
         if let Some(id) = rule_of(&key) {
             let rules = &mut parts.entry(part_of(&key)).or_default().rules;
-            rules.restore(record.switch, id, Arc::new(record.rule), record.from);
+            let rule = Arc::new(record.rule);
+            rules.restore(record.switch, id, rule, record.from, record.counts);
+            let since = &mut parts.entry(part_of(&key)).or_default().since;
+            since.insert(id, record.since);
         }
     }
     for (key, record) in read::<CounterRecord>(store.as_ref(), Table::Counters)? {
@@ -85,6 +89,9 @@ fn start(shared: &Arc<Shared>, mut network: Network, mut part: Parts) {
     let offset = |e: &Entry| e.epoch.0.wrapping_sub(acknowledged.0);
     part.log.retain(|e| acknowledged.lt(e.epoch));
     part.log.sort_by_key(offset);
+    for entry in &part.log {
+        part.rules.restore_ending(&entry.kind);
+    }
     let epochs: Vec<Epoch> = part.log.iter().map(|e| e.epoch).collect();
     let members: Vec<_> = network.members.keys().copied().collect();
     info!(network = %network.name, switches = network.switches.len(), ports = network.ports.len(), tail = epochs.len(), "recovered");
@@ -98,7 +105,7 @@ fn start(shared: &Arc<Shared>, mut network: Network, mut part: Parts) {
     if leaving {
         seq.suspend_activations();
     }
-    let state = State::new(
+    let mut state = State::new(
         Arc::clone(shared),
         network,
         part.rules,
@@ -106,6 +113,7 @@ fn start(shared: &Arc<Shared>, mut network: Network, mut part: Parts) {
         part.counters,
         epochs,
     );
+    state.restore_lifetimes(part.since);
     shared.add_network(Handle::spawn(shared, state));
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use lime_core::{NetworkId, RuleId, SwitchId};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,30 @@ use crate::store::{Change, Store};
 /// Bits of a boot-based id that count within one run.
 const RUN_BITS: u32 = 40;
 
+/// The coordinator's clock. It is set when the coordinator starts, and does not jump after that.
+#[derive(Debug)]
+pub struct Clock {
+    started: Instant,
+    started_ms: u64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        let started_ms = since_epoch.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(0));
+        Self {
+            started: Instant::now(),
+            started_ms,
+        }
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        let ran = u64::try_from(self.started.elapsed().as_millis());
+        self.started_ms.saturating_add(ran.unwrap_or(u64::MAX))
+    }
+}
+
 /// The coordinator's state.
 pub struct Shared {
     /// How it was started.
@@ -29,6 +54,8 @@ pub struct Shared {
     pub hosts: Hosts,
     /// Where numbers come from.
     pub ids: Ids,
+    /// What time it is.
+    pub clock: Clock,
     /// Migrations, running and past.
     pub migrations: Migrations,
     /// All tasks: waited for at the end.
@@ -62,6 +89,7 @@ impl Shared {
             store,
             hosts,
             ids,
+            clock: Clock::new(),
             migrations: Migrations::default(),
             tasks: TaskTracker::new(),
             shutdown,

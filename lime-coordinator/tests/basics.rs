@@ -134,12 +134,6 @@ async fn rules_are_modified_and_never_added_by_that() {
     };
     let refused = client.update_rules(update("n", "s", vec![add(7, 1), overlapping]));
     assert_eq!(refused.await.unwrap_err().code(), Code::FailedPrecondition);
-    let mut told = add(7, 1);
-    if let Some(rule) = &mut told.rule {
-        rule.send_flow_removed = true;
-    }
-    let refused = client.update_rules(update("n", "s", vec![told]));
-    assert_eq!(refused.await.unwrap_err().code(), Code::InvalidArgument);
     let by_port = v1::FlowMod {
         command: Command::Delete.into(),
         out_port: Some(1),

@@ -71,14 +71,6 @@ async fn names_and_things_that_are_not_there() {
     let result = client.create_port(taken).await;
     refused(result, Code::AlreadyExists, &["n/s:1"]);
 
-    let mut timed = add(1, 1);
-    timed.rule.as_mut().unwrap().idle_timeout = 5;
-    let result = client.update_rules(update("n", "s", vec![timed])).await;
-    refused(
-        result,
-        Code::InvalidArgument,
-        &["mods[0]", "not supported yet"],
-    );
     let mut group = add(1, 1);
     group.rule.as_mut().unwrap().actions = vec![v1::Action {
         action: Some(v1::action::Action::Group(v1::action::Group { group_id: 4 })),

@@ -46,12 +46,16 @@ impl Count {
     }
 }
 
+/// Which of a rule's versions a host counts: a rule that takes another's place goes on with its counts under an id of its own, and hosts
+/// may still have both. 0 for what has no versions.
+pub type Version = u64;
+
 #[derive(Clone, Debug, Default)]
 struct Slot {
     /// Of hosts that count no more.
     finals: Count,
     /// Last heard of those that do.
-    live: BTreeMap<HostId, Count>,
+    live: BTreeMap<(HostId, Version), Count>,
     /// What the controller has read.
     floor: Count,
 }
@@ -71,26 +75,49 @@ impl Counters {
     }
 
     /// A host's current value.
-    pub fn observe(&mut self, host: HostId, what: Counted, value: Count) {
+    pub fn observe(&mut self, host: HostId, what: Counted, version: Version, value: Count) {
         let slot = self.slots.entry(what).or_default();
-        let live = slot.live.entry(host).or_default();
+        let live = slot.live.entry((host, version)).or_default();
         // Replies of one host may be taken in another order than they were sent.
         *live = live.max(value);
     }
 
     /// A host's last value: it counts this no more. Returns the finals to be stored.
-    pub fn finish(&mut self, host: HostId, what: Counted, value: Option<Count>) -> Count {
+    pub fn finish(
+        &mut self,
+        host: HostId,
+        what: Counted,
+        version: Version,
+        value: Option<Count>,
+    ) -> Count {
         let slot = self.slots.entry(what).or_default();
-        let last = slot.live.remove(&host).unwrap_or_default();
+        let last = slot.live.remove(&(host, version)).unwrap_or_default();
         slot.finals = slot.finals.plus(last.max(value.unwrap_or_default()));
         slot.finals
     }
 
+    /// A version counts no more, on any host: what was last heard is final. Returns the merged value.
+    pub fn end(&mut self, what: Counted, version: Version) -> Count {
+        let slot = self.slots.entry(what).or_default();
+        let mut finals = slot.finals;
+        slot.live.retain(|(_, v), last| {
+            let ended = *v == version;
+            if ended {
+                finals = finals.plus(*last);
+            }
+            !ended
+        });
+        slot.finals = finals;
+        self.read(what)
+    }
+
     /// What a host has been heard to count of these: all that is to be finished when it has lost them.
-    pub fn live_on(&self, host: HostId) -> Vec<Counted> {
+    pub fn live_on(&self, host: HostId) -> Vec<(Counted, Version)> {
         let slots = self.slots.iter();
-        let live = slots.filter(|(_, s)| s.live.contains_key(&host));
-        live.map(|(c, _)| *c).collect()
+        let live = slots.flat_map(|(c, s)| s.live.keys().map(move |(h, v)| (*h, *c, *v)));
+        live.filter(|(h, ..)| *h == host)
+            .map(|(_, c, v)| (c, v))
+            .collect()
     }
 
     /// The merged value, for a reply. Never less than in an earlier reply.
@@ -133,23 +160,39 @@ mod tests {
     fn invariant_counter_never_goes_back() {
         let (a, b, rule) = (HostId(1), HostId(2), Counted::Rule(RuleId(7)));
         let mut counters = Counters::default();
-        counters.observe(a, rule, count(5));
-        counters.observe(b, rule, count(3));
+        counters.observe(a, rule, 7, count(5));
+        counters.observe(b, rule, 7, count(3));
         assert_eq!(counters.read(rule), count(8));
         // An older reply comes late.
-        counters.observe(a, rule, count(4));
+        counters.observe(a, rule, 7, count(4));
         assert_eq!(counters.read(rule), count(8));
-        assert_eq!(counters.finish(a, rule, Some(count(6))), count(6));
+        assert_eq!(counters.finish(a, rule, 7, Some(count(6))), count(6));
         assert_eq!(counters.read(rule), count(9));
         // The host comes back and counts from zero.
-        counters.observe(a, rule, count(1));
+        counters.observe(a, rule, 7, count(1));
         assert_eq!(counters.read(rule), count(10));
         let mut restarted = Counters::default();
         let (finals, floor) = counters.kept(rule);
         restarted.restore(rule, finals, floor);
         assert_eq!(restarted.read(rule), count(10));
-        restarted.observe(a, rule, count(2));
-        restarted.observe(b, rule, count(3));
+        restarted.observe(a, rule, 7, count(2));
+        restarted.observe(b, rule, 7, count(3));
         assert_eq!(restarted.read(rule), count(11));
+    }
+
+    #[test]
+    fn a_rule_in_anothers_place_goes_on_with_its_counts() {
+        let (a, b, rule) = (HostId(1), HostId(2), Counted::Rule(RuleId(7)));
+        let mut counters = Counters::default();
+        counters.observe(a, rule, 7, count(5));
+        counters.observe(b, rule, 7, count(3));
+        counters.observe(a, rule, 8, count(1));
+        assert_eq!(counters.read(rule), count(9));
+        // The older one's last value comes with its end.
+        counters.observe(b, rule, 7, count(4));
+        assert_eq!(counters.end(rule, 7), count(10));
+        assert_eq!(counters.kept(rule).0, count(9));
+        counters.observe(a, rule, 8, count(2));
+        assert_eq!(counters.read(rule), count(11));
     }
 }

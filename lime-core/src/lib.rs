@@ -11,6 +11,7 @@ pub mod log;
 pub mod migration;
 pub mod model;
 mod network;
+pub mod timeouts;
 
 pub use ids::*;
 pub use network::*;

@@ -186,8 +186,8 @@ pub struct RuleEntry {
     pub cookie: u64,
     /// [`RULE_LIVE`], or 0: free slot. Written last when a rule is created, for re-adoption.
     pub live: u32,
-    /// Coarse seconds of the last match; only kept for rules with an idle timeout.
-    pub last_used: u32,
+    /// Seconds; 0: none. Of use to the agent only, which tells from the counters when a rule was last used.
+    pub idle_timeout: u32,
     /// Zero.
     pub pad: u64,
     /// Compact masked key: [`CompactMask::compact`].

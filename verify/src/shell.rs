@@ -93,7 +93,7 @@ impl World {
             Output::LearnerFailed(host, reason) => {
                 return assertion(format!("host {host} cannot learn: {reason}"));
             }
-            Output::Collect(_) => {}
+            Output::Collect(_) | Output::Settled(_) => {}
         }
         Ok(())
     }

@@ -46,20 +46,13 @@ impl Setting {
             switch: SwitchId(u32::from(switch) + 1),
             add: add
                 .iter()
-                .map(|r| Added {
-                    id: id(r),
-                    rule: Arc::clone(&self.rule),
-                    continues: None,
-                })
+                .map(|r| Added::new(id(r), Arc::clone(&self.rule)))
                 .collect(),
             remove: remove
                 .iter()
-                .map(|r| Removed {
-                    id: id(r),
-                    rule: Arc::clone(&self.rule),
-                    from: None,
-                })
+                .map(|r| Removed::new(id(r), Arc::clone(&self.rule), None))
                 .collect(),
+            passed: Vec::new(),
         }
     }
 }
@@ -596,6 +589,7 @@ pub(crate) fn apply(rules: &mut Vec<Version>, entry: &Entry, only: Option<u8>) {
         switch,
         add,
         remove,
+        ..
     } = &entry.kind
     else {
         return;

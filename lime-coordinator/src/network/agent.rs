@@ -133,8 +133,8 @@ impl State {
     fn counters_lost(&mut self, host: HostId) {
         let network = self.model.id;
         let mut changes = Vec::new();
-        for what in self.counters.live_on(host) {
-            self.counters.finish(host, what, None::<Count>);
+        for (what, version) in self.counters.live_on(host) {
+            self.counters.finish(host, what, version, None::<Count>);
             let (finals, floor) = self.counters.kept(what);
             let record = CounterRecord {
                 what,
@@ -169,6 +169,10 @@ impl State {
                 Some(e) => self.seq.stage_failed(host, Epoch(m.epoch), e.message),
             },
             FromAgent::Activated(m) => self.seq.acknowledge(host, Epoch(m.epoch)),
+            FromAgent::EndedRules(m) => {
+                self.observe_rules(host, &m.rules);
+                Ok(())
+            }
             FromAgent::Event(m) => self.event(host, m),
             FromAgent::PortStatus(m) => {
                 let port = PortId(m.port_id);
@@ -200,6 +204,7 @@ impl State {
             switch: switch.name.clone(),
             version: event.version,
             packet_in: event.packet_in,
+            ..Default::default()
         };
         let held = (event.held_id != 0).then_some(event.held_id);
         self.seq.event(host, Epoch(event.version), held, out)

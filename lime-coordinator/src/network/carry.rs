@@ -1,7 +1,7 @@
 //! Carrying out what the sequencer decides.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lime_core::log::{Entry, EntryKind, Output};
 use lime_core::{Epoch, HostId};
@@ -28,6 +28,7 @@ impl State {
                 self.carry_out_one(output);
             }
         }
+        self.past = self.collectable();
         let idle = self.seq.pending() == 0;
         let (activated, last) = (self.seq.activated(), self.seq.last());
         if idle && activated == last {
@@ -56,7 +57,7 @@ impl State {
             } => {
                 if let Some(kind) = unsealed {
                     self.give_back_rules(&kind);
-                    self.rules.undo(&kind);
+                    self.undo_rules(&kind);
                 }
                 if let Some(waiter) = self.waiters.remove(&ticket) {
                     waiter(self, Err(error));
@@ -67,6 +68,7 @@ impl State {
                     waiter(self, Ok(epoch));
                 }
             }
+            Output::Settled(entry) => self.settle(&entry),
             Output::Release(event) => self.publish(&event),
             Output::ReleaseHeld { host, id } => {
                 self.send(
@@ -82,16 +84,7 @@ impl State {
                     session.cancel.cancel();
                 }
             }
-            Output::Collect(epoch) => {
-                for (&host, session) in &self.sessions {
-                    session.send(Message::Collect(v1::Collect {
-                        network: self.model.id.0,
-                        epoch: epoch.0,
-                    }));
-                    let freed = self.removed.remove(&host).unwrap_or_default();
-                    self.shared.hosts.take_rules(host, -freed);
-                }
-            }
+            Output::Collect(epoch) => self.collect(epoch),
         }
     }
 
@@ -115,6 +108,7 @@ impl State {
                 switch,
                 add,
                 remove,
+                ..
             } = &entry.kind
             {
                 for added in add {
@@ -122,13 +116,10 @@ impl State {
                         switch: *switch,
                         from: entry.epoch,
                         rule: added.rule.as_ref().clone(),
+                        counts: added.counts,
+                        since: self.begins(added.id),
                     };
                     changes.push(Change::rule(id, added.id, &record));
-                    let since = added
-                        .continues
-                        .and_then(|old| self.since.get(&old).copied());
-                    self.since
-                        .insert(added.id, since.unwrap_or_else(Instant::now));
                 }
                 changes.extend(remove.iter().map(|r| Change::no_rule(id, r.id)));
             }
@@ -146,7 +137,11 @@ impl State {
 
     /// Entries that everybody has acknowledged leave the store with the next commit.
     fn truncate_log(&mut self) -> Vec<Change> {
-        let acknowledged = self.seq.acknowledged();
+        self.truncate_log_to(self.seq.acknowledged())
+    }
+
+    /// The same, up to this epoch, which everybody has acknowledged.
+    pub(super) fn truncate_log_to(&mut self, acknowledged: Epoch) -> Vec<Change> {
         let mut changes = Vec::new();
         while let Some(&epoch) = self.stored_log.front() {
             if !epoch.le(acknowledged) {
@@ -204,7 +199,7 @@ impl State {
         let message = Message::Activate(v1::Activate {
             network: self.model.id.0,
             epoch: epoch.0,
-            past: self.seq.acknowledged().0,
+            past: self.past.0,
         });
         if delayed {
             let delay = random_below(NAIVE_DELAY);
@@ -222,7 +217,7 @@ impl State {
         let mut changes = Vec::new();
         for entry in entries {
             self.give_back_rules(&entry.kind);
-            self.rules.undo(&entry.kind);
+            self.undo_rules(&entry.kind);
             let void = Entry {
                 epoch: entry.epoch,
                 kind: EntryKind::Void,
@@ -232,6 +227,7 @@ impl State {
                 switch,
                 add,
                 remove,
+                ..
             } = &entry.kind
             {
                 changes.extend(add.iter().map(|a| Change::no_rule(id, a.id)));
@@ -240,6 +236,8 @@ impl State {
                         switch: *switch,
                         from: r.from.unwrap_or_default(),
                         rule: r.rule.as_ref().clone(),
+                        counts: r.counts,
+                        since: r.since.unwrap_or_default(),
                     };
                     Change::rule(id, r.id, &record)
                 }));

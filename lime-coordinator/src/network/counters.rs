@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use lime_core::counters::{Count, Counted};
+use lime_core::counters::{Count, Counted, Version};
 use lime_core::{HostId, PortId, RuleId, SwitchId};
 use lime_proto::v1;
 
@@ -12,6 +12,15 @@ use crate::store::{Change, CounterRecord};
 /// Drop reasons that are kept of one port on one host.
 const MAX_REASONS: usize = 64;
 
+/// Whose counts are final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finals {
+    /// An instance's, of its switch's rules; ports count on.
+    Instance(SwitchId),
+    /// A host's that leaves the network: all.
+    Member,
+}
+
 impl State {
     /// A host's reply to ReadCounters.
     pub fn observe(&mut self, host: HostId, counters: &v1::Counters) {
@@ -19,20 +28,9 @@ impl State {
             // It was finished while the reply was under way.
             return;
         }
-        // An instance's last counters are final once it is dropped: a reply that was under way then must not count them again.
-        let here = |rule| {
-            let mut switches = self.model.switches.iter();
-            switches.any(|(id, switch)| {
-                switch.instances.contains_key(&host)
-                    && self.rules.table(*id).is_some_and(|t| t.get(rule).is_some())
-            })
-        };
-        let all = counted(counters).filter(|(what, _)| match what {
-            Counted::Rule(rule) => here(*rule),
-            _ => true,
-        });
-        for (what, value) in all {
-            self.counters.observe(host, what, value);
+        self.observe_rules(host, &counters.rules);
+        for (what, value) in counters.ports.iter().flat_map(counted_of_port) {
+            self.counters.observe(host, what, 0, value);
         }
         for port in &counters.ports {
             let drops = port.counters.as_ref().map(|c| c.drops.clone());
@@ -42,21 +40,60 @@ impl State {
         }
     }
 
+    /// A host's counts of rules, also of rules that have ended.
+    pub(super) fn observe_rules(&mut self, host: HostId, rules: &[v1::RuleCounters]) {
+        for rule in rules {
+            let id = RuleId(rule.rule_id);
+            // An instance's last counters are final once it is dropped: a reply that was under way then must not count them again.
+            let here = |s: SwitchId| self.model.has_instance(s, host);
+            if let Some((switch, counted)) = self.counted_as(id).filter(|(s, _)| here(*s)) {
+                let what = Counted::Rule(counted);
+                self.counters.observe(host, what, id.0, count_of_rule(rule));
+                self.note_use(switch, id, rule.idle_ms);
+            }
+        }
+    }
+
+    /// A rule's switch, and what its counts are kept as.
+    fn counted_as(&self, rule: RuleId) -> Option<(SwitchId, RuleId)> {
+        let mut switches = self.model.switches.keys();
+        switches.find_map(|s| Some((*s, self.rules.counted_as(*s, rule)?)))
+    }
+
     /// The host counts these no more: its last reply makes them final. Returns what is to be stored.
     pub fn finish_counters(
         &mut self,
         host: HostId,
         counters: &v1::Counters,
-        only: impl Fn(Counted) -> bool,
+        finals: Finals,
     ) -> Vec<Change> {
-        let mut values: BTreeMap<Counted, Count> = counted(counters).collect();
-        for what in self.counters.live_on(host) {
-            values.entry(what).or_default();
+        let mut values: BTreeMap<(Counted, Version), Count> = BTreeMap::new();
+        for rule in &counters.rules {
+            let id = RuleId(rule.rule_id);
+            if let Some((switch, counted)) = self.counted_as(id) {
+                values.insert((Counted::Rule(counted), id.0), count_of_rule(rule));
+                self.note_use(switch, id, rule.idle_ms);
+            }
+        }
+        let ports = counters.ports.iter().flat_map(counted_of_port);
+        values.extend(ports.map(|(what, value)| ((what, 0), value)));
+        for live in self.counters.live_on(host) {
+            values.entry(live).or_default();
         }
         let network = self.model.id;
         let mut changes = Vec::new();
-        for (what, value) in values.into_iter().filter(|(w, _)| only(*w)) {
-            self.counters.finish(host, what, Some(value));
+        for ((what, version), value) in values {
+            let meant = match finals {
+                Finals::Member => true,
+                Finals::Instance(switch) => {
+                    matches!(what, Counted::Rule(_))
+                        && self.rules.counted_as(switch, RuleId(version)).is_some()
+                }
+            };
+            if !meant {
+                continue;
+            }
+            self.counters.finish(host, what, version, Some(value));
             let (finals, floor) = self.counters.kept(what);
             changes.push(Change::counter(
                 network,
@@ -70,27 +107,23 @@ impl State {
         changes
     }
 
-    /// Ids of a switch's rules, ahead of the log.
-    pub fn rule_ids(&self, switch: SwitchId) -> Vec<RuleId> {
-        let table = self.rules.table(switch);
-        table.map_or_else(Vec::new, |t| t.iter().map(|(id, _)| id).collect())
-    }
-
     /// A rule with its merged counters.
     pub fn rule_stats(&mut self, switch: SwitchId, stats: bool) -> Vec<v1::RuleStats> {
         let Some(table) = self.rules.table(switch) else {
             return Vec::new();
         };
         let mut all = Vec::with_capacity(table.len());
+        let now = self.shared.clock.now_ms();
         for (id, rule) in table.iter() {
             let count = if stats {
-                self.unsaved.insert(Counted::Rule(id));
-                self.counters.read(Counted::Rule(id))
+                let counted = self.rules.counted_as(switch, id).unwrap_or(id);
+                self.unsaved.insert(Counted::Rule(counted));
+                self.counters.read(Counted::Rule(counted))
             } else {
                 Count::default()
             };
-            let age = self.since.get(&id).map(std::time::Instant::elapsed);
-            let age = age.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+            let since = self.since.get(&id).copied();
+            let age = since.map_or(0, |since| now.saturating_sub(since));
             all.push(v1::RuleStats {
                 rule: Some(rule.as_ref().into()),
                 rule_id: id.0,
@@ -165,41 +198,21 @@ impl State {
     }
 }
 
-fn counted(counters: &v1::Counters) -> impl Iterator<Item = (Counted, Count)> {
-    let rules = counters.rules.iter().map(|r| {
-        let count = Count {
-            packets: r.packets,
-            bytes: r.bytes,
-        };
-        (Counted::Rule(RuleId(r.rule_id)), count)
-    });
-    let ports = counters.ports.iter().flat_map(|p| {
-        let port = PortId(p.port_id);
-        let c = p.counters.clone().unwrap_or_default();
-        let drops = c.drops.values().fold(0u64, |a, &b| a.saturating_add(b));
-        [
-            (
-                Counted::PortRx(port),
-                Count {
-                    packets: c.rx_packets,
-                    bytes: c.rx_bytes,
-                },
-            ),
-            (
-                Counted::PortTx(port),
-                Count {
-                    packets: c.tx_packets,
-                    bytes: c.tx_bytes,
-                },
-            ),
-            (
-                Counted::PortDrops(port),
-                Count {
-                    packets: drops,
-                    bytes: 0,
-                },
-            ),
-        ]
-    });
-    rules.chain(ports)
+fn count_of_rule(rule: &v1::RuleCounters) -> Count {
+    Count {
+        packets: rule.packets,
+        bytes: rule.bytes,
+    }
+}
+
+fn counted_of_port(port: &v1::PortCountersOf) -> [(Counted, Count); 3] {
+    let id = PortId(port.port_id);
+    let c = port.counters.clone().unwrap_or_default();
+    let drops = c.drops.values().fold(0u64, |a, &b| a.saturating_add(b));
+    let count = |packets, bytes| Count { packets, bytes };
+    [
+        (Counted::PortRx(id), count(c.rx_packets, c.rx_bytes)),
+        (Counted::PortTx(id), count(c.tx_packets, c.tx_bytes)),
+        (Counted::PortDrops(id), count(drops, 0)),
+    ]
 }

@@ -8,6 +8,8 @@ mod carry;
 mod clones;
 mod controllers;
 mod counters;
+mod idle;
+mod lifetimes;
 mod packet_out;
 mod state;
 mod updates;
@@ -26,6 +28,7 @@ use crate::agents::Session;
 use crate::shared::Shared;
 
 pub use controllers::{Connection, QUEUE, Sink};
+pub use counters::Finals;
 pub use state::State;
 
 /// Jobs that may wait.
@@ -59,7 +62,7 @@ impl Handle {
         };
         let end = shared.shutdown.clone();
         shared.tasks.spawn(async move {
-            let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
+            let mut tick = tokio::time::interval(state::TICK);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             state.carry_out();
             loop {

@@ -1,13 +1,15 @@
 //! The state of a network's actor.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lime_core::counters::Counters;
 use lime_core::log::{EntryKind, Sequencer, StageError, Ticket};
 use lime_core::model::{InstanceState, MemberState, Network, RuleBook};
+use lime_core::timeouts::Timeouts;
 use lime_core::{Epoch, HostId, PortId, SwitchId};
 use lime_proto::v1;
 use tokio::sync::mpsc;
@@ -18,6 +20,11 @@ use super::packet_out::PendingPacketOut;
 use crate::agents::Session;
 use crate::shared::Shared;
 use crate::store::{Change, Commit};
+
+/// How often an actor looks at its clock: how exact timeouts are.
+pub(super) const TICK: Duration = Duration::from_millis(200);
+/// So many ticks are a second.
+const TICKS_PER_SECOND: u64 = 5;
 
 /// Runs when a submission is complete, or has failed.
 pub type Waiter = Box<dyn FnOnce(&mut State, Result<Epoch, StageError>) + Send>;
@@ -46,11 +53,21 @@ pub struct State {
     /// Rules removed since the last collection, by host.
     pub(super) removed: HashMap<HostId, i64>,
     /// Epochs in the store's log.
-    pub(super) stored_log: std::collections::VecDeque<Epoch>,
+    pub(super) stored_log: VecDeque<Epoch>,
     /// Counters read since they were last stored.
     pub(super) unsaved: HashSet<lime_core::counters::Counted>,
-    /// When each rule was first seen in the log by this process, for durations.
-    pub(super) since: HashMap<lime_core::RuleId, std::time::Instant>,
+    /// When each rule took effect, milliseconds since the Unix epoch.
+    pub(super) since: HashMap<lime_core::RuleId, u64>,
+    /// Rules that time out.
+    pub(super) timeouts: Timeouts,
+    /// Updates whose last counts are on their way to the store, by rising epoch.
+    pub(super) keeping: VecDeque<Epoch>,
+    /// Hosts are to collect when that is done.
+    pub(super) collects: bool,
+    /// Hosts may collect up to here when they need room.
+    pub(super) past: Epoch,
+    /// Counts ticks.
+    ticks: u64,
     pub(super) next_subscriber: u64,
     /// Drops by reason, as hosts last reported them.
     pub(super) reasons: BTreeMap<(PortId, HostId), HashMap<String, u64>>,
@@ -91,6 +108,11 @@ impl State {
             stored_log: stored_log.into_iter().collect(),
             unsaved: HashSet::new(),
             since: HashMap::new(),
+            timeouts: Timeouts::default(),
+            keeping: VecDeque::new(),
+            collects: false,
+            past: Epoch::ZERO,
+            ticks: 0,
             next_subscriber: 1,
             reasons: BTreeMap::new(),
         }
@@ -182,10 +204,14 @@ impl State {
         std::mem::take(&mut self.stored_log).into()
     }
 
-    /// Once a second: what may wait.
+    /// Every [`TICK`]: timeouts, and once a second what may wait.
     pub(super) fn tick(&mut self) {
-        self.seq.collect();
-        self.save_floors();
+        self.check_timeouts();
+        if self.ticks.is_multiple_of(TICKS_PER_SECOND) {
+            self.seq.collect();
+            self.save_floors();
+        }
+        self.ticks += 1;
         self.carry_out();
     }
 }

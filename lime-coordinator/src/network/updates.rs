@@ -66,17 +66,6 @@ impl State {
                 Status::invalid_argument(format!("mods[{i}].rule: {e}"))
             };
             rule.check().map_err(|e| wrong(&e))?;
-            let modifies = matches!(m, FlowMod::Modify(_));
-            if !modifies && (rule.idle_timeout != 0 || rule.hard_timeout != 0) {
-                return Err(wrong(
-                    &"idle_timeout and hard_timeout are not supported yet: leave them 0 and delete the rule instead",
-                ));
-            }
-            if !modifies && rule.flags.send_flow_removed {
-                return Err(wrong(
-                    &"send_flow_rem is not supported yet: the end of rules is not told; leave it out",
-                ));
-            }
             let expanded = expand(rule, &groups).map_err(|e| match e {
                 GroupUse::Missing(_) => wrong(&e),
                 GroupUse::Unsupported(..) | GroupUse::InSet(_) | GroupUse::ChangesPacket(_) => {
@@ -88,7 +77,7 @@ impl State {
             }
         }
         let ids = &self.shared.ids;
-        let kind = self
+        let mut kind = self
             .rules
             .apply(id, mods, || ids.rule(), MAX_RULES)
             .map_err(|e| {
@@ -100,6 +89,7 @@ impl State {
                     }
                 }
             })?;
+        self.begin_lifetimes(&mut kind);
         let EntryKind::Update { add, remove, .. } = &kind else {
             return Err(Status::internal("an update that is none"));
         };
@@ -114,7 +104,7 @@ impl State {
             full = self.host_without_room(instances.keys().copied(), need);
         }
         if let Some((host, free)) = full {
-            self.rules.undo(&kind);
+            self.undo_rules(&kind);
             return Err(Status::resource_exhausted(format!(
                 "host {host} has room for {} more rules, and the update adds {added}",
                 free.max(0)

@@ -55,6 +55,11 @@ pub(super) fn stage(
     for removes in remove.chunks(PART * 10) {
         parts.push(v1::Stage {
             remove: removes.iter().map(|r| r.id.0).collect(),
+            report: removes
+                .iter()
+                .filter(|r| r.is_reported())
+                .map(|r| r.id.0)
+                .collect(),
             more: true,
             ..empty(switch.id.0)
         });

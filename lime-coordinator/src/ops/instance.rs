@@ -1,12 +1,12 @@
 //! Instances of switches join and retire: rule 15.
 
-use lime_core::counters::Counted;
 use lime_core::log::EntryKind;
 use lime_core::model::InstanceState;
 use lime_core::{HostId, SwitchId};
 use tonic::Status;
 
 use super::{Operation, agent_error};
+use crate::network::Finals;
 
 impl Operation {
     /// Makes the host an instance of the switch. Answers with the number of rules cloned.
@@ -143,13 +143,7 @@ impl Operation {
                 let mut changes = Vec::new();
                 if let Some(finals) = &finals {
                     // Ports count on until the host leaves the network.
-                    let rules = s.rule_ids(switch);
-                    let rules: std::collections::BTreeSet<_> = rules.into_iter().collect();
-                    changes = s.finish_counters(
-                        host,
-                        finals,
-                        |what| matches!(what, Counted::Rule(r) if rules.contains(&r)),
-                    );
+                    changes = s.finish_counters(host, finals, Finals::Instance(switch));
                 }
                 let rules = i64::try_from(s.rules.len(switch)).unwrap_or(0);
                 s.shared().hosts.take_rules(host, -rules);

@@ -11,6 +11,7 @@ use tonic::Status;
 use v1::coordinator_message::Message;
 
 use super::{Operation, agent_error};
+use crate::network::Finals;
 use crate::store::Change;
 
 impl Operation {
@@ -161,7 +162,7 @@ impl Operation {
             .call(move |s| {
                 s.model.members.remove(&host);
                 let changes = match &finals {
-                    Some(finals) => s.finish_counters(host, finals, |_| true),
+                    Some(finals) => s.finish_counters(host, finals, Finals::Member),
                     None => Vec::<Change>::new(),
                 };
                 s.seq.remove_member(host);
@@ -200,6 +201,7 @@ impl Operation {
                     network: state.model.id.0,
                     switch_id: switch.map_or(0, |s| s.0),
                     rules,
+                    rule_ids: Vec::new(),
                 })
             })
             .await?;

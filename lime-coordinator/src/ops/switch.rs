@@ -69,10 +69,11 @@ impl Operation {
                     s.shared().hosts.take_rules(host, -freed);
                 }
                 let mut changes = Vec::new();
-                for rule in rules {
+                for (rule, counts) in rules {
+                    s.forget_rule(rule);
                     changes.push(Change::no_rule(network, rule));
-                    changes.push(Change::no_counter(network, Counted::Rule(rule)));
-                    s.counters.forget(Counted::Rule(rule));
+                    changes.push(Change::no_counter(network, Counted::Rule(counts)));
+                    s.counters.forget(Counted::Rule(counts));
                 }
                 (hosts, s.commit_with(changes))
             })

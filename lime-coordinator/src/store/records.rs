@@ -37,6 +37,12 @@ pub struct RuleRecord {
     pub from: Epoch,
     /// The rule.
     pub rule: Rule,
+    /// Where its counts began, if not with itself.
+    #[serde(default)]
+    pub counts: Option<RuleId>,
+    /// When it took effect, milliseconds since the Unix epoch; 0: not known.
+    #[serde(default)]
+    pub since: u64,
 }
 
 /// A counter.

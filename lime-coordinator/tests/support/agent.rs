@@ -17,6 +17,8 @@ pub struct FakeRule {
     pub to: u32,
     pub priority: u32,
     pub packets: u64,
+    /// Since the last match; none: never.
+    pub idle_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -318,6 +320,15 @@ fn kind_of(message: &Down) -> &'static str {
     }
 }
 
+fn counters_of(id: u64, rule: &FakeRule) -> v1::RuleCounters {
+    v1::RuleCounters {
+        rule_id: id,
+        packets: rule.packets,
+        bytes: rule.packets * 100,
+        idle_ms: rule.idle_ms,
+    }
+}
+
 fn done(request_id: u64) -> v1::Done {
     v1::Done {
         request_id,
@@ -415,10 +426,19 @@ impl Tables {
                 if hold {
                     return Vec::new();
                 }
-                vec![Up::Activated(v1::Activated {
-                    network: a.network,
-                    epoch: a.epoch,
-                })]
+                // More than it was asked for, and again and again: the coordinator must know what is new to it.
+                let rules = n.rules.values().flatten();
+                let ended = rules.filter(|(_, r)| r.to != 0 && r.to <= a.epoch);
+                vec![
+                    Up::EndedRules(v1::EndedRules {
+                        network: a.network,
+                        rules: ended.map(|(id, r)| counters_of(*id, r)).collect(),
+                    }),
+                    Up::Activated(v1::Activated {
+                        network: a.network,
+                        epoch: a.epoch,
+                    }),
+                ]
             }
             Down::PacketOut(p) => {
                 let id = p.request_id;
@@ -496,6 +516,7 @@ impl Tables {
                             to: r.valid_to,
                             priority: r.rule.map_or(0, |r| r.priority),
                             packets: 0,
+                            idle_ms: None,
                         };
                         rules.insert(r.rule_id, rule);
                     }
@@ -596,6 +617,7 @@ impl Tables {
                     to: 0,
                     priority: add.rule.map_or(0, |r| r.priority),
                     packets: 0,
+                    idle_ms: None,
                 };
                 rules.insert(add.rule_id, rule);
             }
@@ -624,11 +646,8 @@ impl Tables {
                 let some = all.filter(|(s, _)| r.switch_id == 0 || r.switch_id == **s);
                 counters.rules = some
                     .flat_map(|(_, rules)| rules.iter())
-                    .map(|(id, rule)| v1::RuleCounters {
-                        rule_id: *id,
-                        packets: rule.packets,
-                        bytes: rule.packets * 100,
-                    })
+                    .filter(|(id, _)| r.rule_ids.is_empty() || r.rule_ids.contains(id))
+                    .map(|(id, rule)| counters_of(*id, rule))
                     .collect();
             }
             counters.ports = n

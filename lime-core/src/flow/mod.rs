@@ -8,6 +8,7 @@ mod matching;
 mod modify;
 pub mod ofctl;
 mod packet;
+mod removal;
 mod rule;
 mod table;
 
@@ -17,5 +18,6 @@ pub use group::*;
 pub use matching::*;
 pub use modify::*;
 pub use packet::*;
+pub use removal::*;
 pub use rule::*;
 pub use table::*;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::flow::Rule;
+use crate::flow::{RemovedReason, Rule};
 use crate::{Epoch, HostId, RuleId, SwitchId};
 
 /// A rule that an entry adds.
@@ -19,6 +19,21 @@ pub struct Added {
     /// It is this rule, with other instructions: its duration goes on.
     #[serde(default)]
     pub continues: Option<RuleId>,
+    /// Its counts go on where this rule began them (OpenFlow 1.3.5, 6.4); none: it counts from zero.
+    #[serde(default)]
+    pub counts: Option<RuleId>,
+}
+
+impl Added {
+    /// A rule that has nothing to do with others.
+    pub fn new(id: RuleId, rule: Arc<Rule>) -> Self {
+        Self {
+            id,
+            rule,
+            continues: None,
+            counts: None,
+        }
+    }
 }
 
 /// A rule that an entry removes, with all that is needed to undo it.
@@ -31,6 +46,48 @@ pub struct Removed {
     pub rule: Arc<Rule>,
     /// Since when; `None`: its own entry had no epoch yet.
     pub from: Option<Epoch>,
+    /// Where its counts began; none: with itself.
+    #[serde(default)]
+    pub counts: Option<RuleId>,
+    /// Why it goes; none: another takes its place, of which nobody is told (OpenFlow 1.3.5, 6.4).
+    #[serde(default)]
+    pub why: Option<RemovedReason>,
+    /// Its counts go on in another rule.
+    #[serde(default)]
+    pub goes_on: bool,
+    /// When it took effect, milliseconds since the Unix epoch; none: its own entry had no epoch yet.
+    #[serde(default)]
+    pub since: Option<u64>,
+}
+
+impl Removed {
+    /// A rule that goes, and nobody is told.
+    pub fn new(id: RuleId, rule: Arc<Rule>, from: Option<Epoch>) -> Self {
+        Self {
+            id,
+            rule,
+            from,
+            counts: None,
+            why: None,
+            goes_on: false,
+            since: None,
+        }
+    }
+
+    /// Whether the controller is told that it has gone.
+    pub fn is_told(&self) -> bool {
+        self.why.is_some() && self.rule.flags.send_flow_removed
+    }
+
+    /// Whether its last counts matter: hosts report them before they acknowledge its end.
+    pub fn is_reported(&self) -> bool {
+        self.goes_on || self.is_told()
+    }
+
+    /// Where its counts are kept.
+    pub fn counted_as(&self) -> RuleId {
+        self.counts.unwrap_or(self.id)
+    }
 }
 
 /// What an entry does. Each concerns one switch at most; every member takes part in every epoch (rule 7).
@@ -44,6 +101,9 @@ pub enum EntryKind {
         add: Vec<Added>,
         /// Not visible from this epoch on.
         remove: Vec<Removed>,
+        /// Came and went within this entry: never visible, but what is to be told of them is told.
+        #[serde(default)]
+        passed: Vec<Removed>,
     },
     /// A host processes this switch's packets from this epoch on; without a switch, it becomes a member (rule 15).
     Join {
@@ -129,6 +189,9 @@ pub enum Output<E> {
         /// The epoch it took effect at; for barriers and freezes the last acknowledged one.
         epoch: Epoch,
     },
+    /// This update is acknowledged by all members: what it removed counts no more, and hosts have reported the last of it. What the
+    /// controller is told of that goes out now: after the events of before the epoch, before replies and events of the epoch.
+    Settled(Arc<Entry>),
     /// Give this event to the controller.
     Release(E),
     /// Tell the agent that the coordinator has the event (rule 5).

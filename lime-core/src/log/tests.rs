@@ -27,13 +27,10 @@ pub(super) fn adds(ids: impl IntoIterator<Item = u64>) -> EntryKind {
         switch: SwitchId(1),
         add: ids
             .into_iter()
-            .map(|id| Added {
-                id: RuleId(id),
-                rule: rule(1),
-                continues: None,
-            })
+            .map(|id| Added::new(RuleId(id), rule(1)))
             .collect(),
         remove: Vec::new(),
+        passed: Vec::new(),
     }
 }
 
@@ -48,6 +45,7 @@ fn settle(seq: &mut Seq) -> Vec<Output<u32>> {
         for output in outputs {
             match output {
                 Output::Log(entries) => seq.set_logged(entries.last().unwrap().epoch),
+                Output::Settled(_) => {}
                 other => rest.push(other),
             }
         }
@@ -172,25 +170,28 @@ fn a_rule_that_comes_and_goes_in_one_entry_is_never_staged() {
     seq.submit(adds([1]));
     settle(&mut seq);
     seq.submit(adds([2, 3]));
-    let removed = Removed {
-        id: RuleId(2),
-        rule: rule(1),
-        from: None,
-    };
+    let removed = Removed::new(RuleId(2), rule(1), None);
     seq.submit(EntryKind::Update {
         switch: SwitchId(1),
         add: Vec::new(),
         remove: vec![removed],
+        passed: Vec::new(),
     });
     seq.staged(HostId(1), seq.logged()).unwrap();
     let staged = settle(&mut seq).into_iter().find_map(|o| match o {
         Output::Stage { entry, .. } => Some(entry),
         _ => None,
     });
-    let EntryKind::Update { add, remove, .. } = &staged.unwrap().kind else {
+    let EntryKind::Update {
+        add,
+        remove,
+        passed,
+        ..
+    } = &staged.unwrap().kind
+    else {
         panic!()
     };
-    assert_eq!((add.len(), remove.len()), (1, 0));
+    assert_eq!((add.len(), remove.len(), passed.len()), (1, 0, 1));
 }
 
 #[test]
@@ -264,4 +265,30 @@ fn rule_11_nothing_submitted_later_is_activated_with_what_an_exact_packet_out_wa
         }
     }
     assert_eq!(order, ["2", "packet-out", "3"]);
+}
+
+#[test]
+fn rule_10_an_entry_settles_between_the_events_before_and_after_it() {
+    let mut seq = with_members(&[1]);
+    let base = seq.logged();
+    let ticket = seq.submit(adds([1]));
+    settle(&mut seq);
+    seq.staged(HostId(1), base.next()).unwrap();
+    settle(&mut seq);
+    seq.event(HostId(1), base, None, 10).unwrap();
+    seq.event(HostId(1), base.next(), None, 11).unwrap();
+    seq.outputs();
+    seq.acknowledge(HostId(1), base.next()).unwrap();
+    let order = seq.outputs().into_iter().filter_map(|o| match o {
+        Output::Settled(entry) => Some(format!("settled {}", entry.epoch)),
+        Output::Completed { ticket: t, .. } if t == ticket => Some("reply".to_owned()),
+        Output::Release(event) => Some(format!("event {event}")),
+        _ => None,
+    });
+    let settled = format!("settled {}", base.next());
+    assert_eq!(
+        order.collect::<Vec<_>>(),
+        [settled.as_str(), "reply", "event 11"],
+        "event 10 was of an acknowledged version and went out at once"
+    );
 }

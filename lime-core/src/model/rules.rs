@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::flow::{FlowMod, FlowTable, Rule, UpdateError};
+use crate::flow::{FlowMod, FlowTable, RemovedReason, Rule, UpdateError};
 use crate::log::{Added, Entry, EntryKind, Removed};
 use crate::{Epoch, RuleId, SwitchId};
 
@@ -22,6 +22,12 @@ struct Rules {
     from: HashMap<RuleId, Epoch>,
     /// Rules that are gone from the table by entries that may still fail, or that have no epoch yet.
     leaving: BTreeMap<RuleId, Leaving>,
+    /// Where the counts of rules began that took another's place and go on counting.
+    counts: HashMap<RuleId, RuleId>,
+    /// For each beginning of counts that is not its own rule's: the newest rule that goes on with them.
+    heirs: HashMap<RuleId, RuleId>,
+    /// Rules that are gone from the table, and that hosts may still count: where their counts are kept.
+    ending: HashMap<RuleId, RuleId>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,17 +48,89 @@ pub struct SnapshotRule {
     pub from: Epoch,
 }
 
+impl Rules {
+    /// A rule has gone from the table: what is to be kept of it until that is settled.
+    fn leave(&mut self, id: RuleId, rule: Arc<Rule>) -> Removed {
+        let mut removed = Removed::new(id, rule, self.from.remove(&id));
+        removed.counts = self.counts.remove(&id);
+        self.ending.insert(id, removed.counted_as());
+        let leaving = Leaving {
+            rule: Arc::clone(&removed.rule),
+            from: removed.from,
+            to: None,
+        };
+        self.leaving.insert(id, leaving);
+        removed
+    }
+
+    /// The rule never was, so it does not go on with these counts.
+    fn disinherit(&mut self, counts: RuleId, id: RuleId) {
+        if self.heirs.get(&counts) == Some(&id) {
+            self.heirs.remove(&counts);
+        }
+    }
+}
+
 impl RuleBook {
     /// Puts in a rule that the store holds.
-    pub fn restore(&mut self, switch: SwitchId, id: RuleId, rule: Arc<Rule>, from: Epoch) {
+    pub fn restore(
+        &mut self,
+        switch: SwitchId,
+        id: RuleId,
+        rule: Arc<Rule>,
+        from: Epoch,
+        counts: Option<RuleId>,
+    ) {
         let rules = self.switches.entry(switch).or_default();
         rules.table.insert(id, rule);
         rules.from.insert(id, from);
+        if let Some(counts) = counts {
+            rules.counts.insert(id, counts);
+            rules.heirs.insert(counts, id);
+        }
+    }
+
+    /// Puts in what an entry of the store's log removes, and what not all hosts have acknowledged. Call it for the entries in their order,
+    /// after [`restore`](Self::restore).
+    pub fn restore_ending(&mut self, kind: &EntryKind) {
+        let EntryKind::Update {
+            switch,
+            remove,
+            passed,
+            ..
+        } = kind
+        else {
+            return;
+        };
+        let rules = self.switches.entry(*switch).or_default();
+        for removed in remove.iter().chain(passed) {
+            let counts = removed.counted_as();
+            rules.ending.insert(removed.id, counts);
+            let heir = rules.heirs.get(&counts);
+            if heir.is_none_or(|heir| rules.table.get(*heir).is_none()) {
+                rules.heirs.insert(counts, removed.id);
+            }
+        }
+    }
+
+    /// Where the counts of a rule are kept, if hosts may count it: present, or gone and not yet [settled](Self::settle).
+    pub fn counted_as(&self, switch: SwitchId, id: RuleId) -> Option<RuleId> {
+        let rules = self.switches.get(&switch)?;
+        match rules.table.get(id) {
+            Some(_) => Some(rules.counts.get(&id).copied().unwrap_or(id)),
+            None => rules.ending.get(&id).copied(),
+        }
     }
 
     /// The table of a switch, ahead of the log.
     pub fn table(&self, switch: SwitchId) -> Option<&FlowTable> {
         self.switches.get(&switch).map(|r| &r.table)
+    }
+
+    /// The newest rule that goes on with the counts of this one.
+    pub fn heir(&self, switch: SwitchId, id: RuleId) -> Option<RuleId> {
+        let counts = self.counted_as(switch, id)?;
+        self.switches.get(&switch)?.heirs.get(&counts).copied()
     }
 
     /// Number of rules of a switch.
@@ -70,34 +148,87 @@ impl RuleBook {
     ) -> Result<EntryKind, UpdateError> {
         let rules = self.switches.entry(switch).or_default();
         let delta = rules.table.apply(mods, limit, next_id)?;
-        let removed = delta.removed.into_iter();
-        let remove: Vec<Removed> = removed
-            .map(|(id, rule)| Removed {
-                id,
-                rule,
-                from: rules.from.remove(&id),
-            })
-            .collect();
-        for r in &remove {
-            let leaving = Leaving {
-                rule: Arc::clone(&r.rule),
-                from: r.from,
-                to: None,
-            };
-            rules.leaving.insert(r.id, leaving);
+        let mut replaced = HashMap::new();
+        let mut add = Vec::with_capacity(delta.added.len());
+        for (id, a) in delta.added {
+            let mut added = Added::new(id, a.rule);
+            if let Some(old) = a.replaces {
+                replaced.insert(old, !a.reset_counts);
+                added.continues = a.modified.then_some(old);
+                if !a.reset_counts {
+                    let counts = rules.counts.get(&old).copied().unwrap_or(old);
+                    rules.counts.insert(id, counts);
+                    rules.heirs.insert(counts, id);
+                    added.counts = Some(counts);
+                }
+            }
+            add.push(added);
         }
-        let added = delta.added.into_iter();
+        let mut remove = Vec::with_capacity(delta.removed.len());
+        for (id, rule) in delta.removed {
+            let mut removed = rules.leave(id, rule);
+            match replaced.get(&id) {
+                Some(&goes_on) => removed.goes_on = goes_on,
+                None => removed.why = Some(RemovedReason::Delete),
+            }
+            remove.push(removed);
+        }
         Ok(EntryKind::Update {
             switch,
-            add: added
-                .map(|(id, a)| Added {
-                    id,
-                    rule: a.rule,
-                    continues: a.replaces.filter(|_| a.modified),
-                })
-                .collect(),
+            add,
             remove,
+            passed: Vec::new(),
         })
+    }
+
+    /// Takes rules out that have timed out, or lost their group; those that are not there are left out. None: no rule is left of them.
+    /// The result is to be submitted as that of [`apply`](Self::apply).
+    pub fn expire(
+        &mut self,
+        switch: SwitchId,
+        ids: impl IntoIterator<Item = (RuleId, RemovedReason)>,
+    ) -> Option<EntryKind> {
+        let rules = self.switches.get_mut(&switch)?;
+        let mut remove = Vec::new();
+        for (id, why) in ids {
+            if let Some(rule) = rules.table.remove(id) {
+                let mut removed = rules.leave(id, rule);
+                removed.why = Some(why);
+                remove.push(removed);
+            }
+        }
+        (!remove.is_empty()).then_some(EntryKind::Update {
+            switch,
+            add: Vec::new(),
+            remove,
+            passed: Vec::new(),
+        })
+    }
+
+    /// All members have acknowledged the entry: what it removed counts no more. Gives the counts that end with it.
+    pub fn settle(&mut self, kind: &EntryKind) -> Vec<RuleId> {
+        let EntryKind::Update {
+            switch,
+            remove,
+            passed,
+            ..
+        } = kind
+        else {
+            return Vec::new();
+        };
+        let Some(rules) = self.switches.get_mut(switch) else {
+            return Vec::new();
+        };
+        let mut over = Vec::new();
+        for removed in remove.iter().chain(passed) {
+            rules.ending.remove(&removed.id);
+            let counts = removed.counted_as();
+            if rules.heirs.get(&counts).copied().unwrap_or(counts) == removed.id {
+                rules.heirs.remove(&counts);
+                over.push(counts);
+            }
+        }
+        over
     }
 
     /// The entry has got its epoch.
@@ -106,6 +237,7 @@ impl RuleBook {
             switch,
             add,
             remove,
+            ..
         } = &entry.kind
         else {
             return;
@@ -143,6 +275,7 @@ impl RuleBook {
             switch,
             add,
             remove,
+            passed,
         } = kind
         else {
             return;
@@ -151,8 +284,19 @@ impl RuleBook {
         for added in add {
             rules.table.remove(added.id);
             rules.from.remove(&added.id);
+            rules.counts.remove(&added.id);
+            rules.disinherit(added.counts.unwrap_or(added.id), added.id);
+        }
+        for passed in passed {
+            rules.ending.remove(&passed.id);
+            rules.disinherit(passed.counted_as(), passed.id);
         }
         for removed in remove {
+            rules.ending.remove(&removed.id);
+            if let Some(counts) = removed.counts {
+                rules.counts.insert(removed.id, counts);
+                rules.heirs.insert(counts, removed.id);
+            }
             let leaving = rules.leaving.remove(&removed.id);
             rules.table.insert(removed.id, Arc::clone(&removed.rule));
             // After a restart the journal may not know it: any epoch before now is as good.
@@ -180,10 +324,14 @@ impl RuleBook {
         present.chain(leaving).collect()
     }
 
-    /// The switch is gone. Returns its rules' ids.
-    pub fn forget(&mut self, switch: SwitchId) -> Vec<RuleId> {
+    /// The switch is gone. Returns its rules' ids, each with what its counts are kept as.
+    pub fn forget(&mut self, switch: SwitchId) -> Vec<(RuleId, RuleId)> {
         let rules = self.switches.remove(&switch).unwrap_or_default();
-        let table = rules.table.iter().map(|(id, _)| id);
-        table.chain(rules.leaving.keys().copied()).collect()
+        let present = rules.table.iter().map(|(id, _)| {
+            let counts = rules.counts.get(&id).copied();
+            (id, counts.unwrap_or(id))
+        });
+        let ending = rules.ending.iter().map(|(id, counts)| (*id, *counts));
+        present.chain(ending).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use lime_core::flow::{
     AddFlags, FlowMod, Group, GroupType, MAX_BUCKETS, Modify, PacketIn, PacketInReason, PacketOut,
-    Rule, RuleFilter,
+    RemovedReason, Rule, RuleFilter,
 };
 use lime_core::{Consistency, PortAttach, PortNo};
 
@@ -34,6 +34,17 @@ same_enum! {
         All = All, Select = Select, Indirect = Indirect, FastFailover = FastFailover,
     }
     PacketInReason = PacketInReason { NoMatch = NoMatch, Action = Action }
+}
+
+impl From<RemovedReason> for v1::flow_removed::Reason {
+    fn from(domain: RemovedReason) -> Self {
+        match domain {
+            RemovedReason::IdleTimeout => Self::IdleTimeout,
+            RemovedReason::HardTimeout => Self::HardTimeout,
+            RemovedReason::Delete => Self::Delete,
+            RemovedReason::GroupDelete => Self::GroupDelete,
+        }
+    }
 }
 
 /// The domain value of an enum field, which prost keeps as `i32`; `field` is its name.

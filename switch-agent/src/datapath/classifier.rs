@@ -131,7 +131,7 @@ impl Writer<'_> {
             rule_id: id.0,
             cookie: rule.cookie,
             live: RULE_LIVE,
-            last_used: 0,
+            idle_timeout: rule.idle_timeout.into(),
             pad: 0,
             key,
             metadata: compiled.metadata,

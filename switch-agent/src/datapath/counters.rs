@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use lime_core::{NetworkId, PortId, RuleId, SwitchId};
+use lime_core::{Epoch, NetworkId, PortId, RuleId, SwitchId};
 use switch_abi::{Action, RULE_LIVE, RuleEntry};
 
 use super::{Datapath, PortCount, Result, RuleCount};
@@ -25,20 +25,47 @@ impl Datapath {
             if switch_slot.is_some_and(|s| self.store.maps.rules.get(slot, at) != s) {
                 continue;
             }
-            let (mut packets, mut bytes) = (0u64, 0u64);
-            for cpu in 0..self.store.cpus {
-                let index = cpu * self.store.rule_stride + slot;
-                let count = self.store.maps.rule_counters.read(index);
-                packets = packets.wrapping_add(count.packets);
-                bytes = bytes.wrapping_add(count.bytes);
-            }
-            counts.push(RuleCount {
-                rule,
-                packets,
-                bytes,
-            });
+            counts.push(self.count_at(rule, slot));
         }
         Ok(counts)
+    }
+
+    /// Counters of one rule, also of one that has ended and is not collected.
+    pub fn rule_count(&self, network: NetworkId, rule: RuleId) -> Option<RuleCount> {
+        let slot = *self.network(network).ok()?.rules.get(&rule)?;
+        Some(self.count_at(rule, slot))
+    }
+
+    fn count_at(&self, rule: RuleId, slot: u32) -> RuleCount {
+        let (mut packets, mut bytes) = (0u64, 0u64);
+        for cpu in 0..self.store.cpus {
+            let index = cpu * self.store.rule_stride + slot;
+            let count = self.store.maps.rule_counters.read(index);
+            packets = packets.wrapping_add(count.packets);
+            bytes = bytes.wrapping_add(count.bytes);
+        }
+        RuleCount {
+            rule,
+            packets,
+            bytes,
+        }
+    }
+
+    /// Rules that have ended by this epoch and are not collected.
+    pub fn ended_rules(&self, network: NetworkId, upto: Epoch) -> Result<Vec<RuleId>> {
+        let ended = self.network(network)?.ended.iter();
+        let ended = ended.take_while(|(to, _)| to.le(upto));
+        let id = |slot: u32| RuleId(self.store.maps.rules.read(slot).rule_id);
+        Ok(ended.map(|&(_, slot)| id(slot)).collect())
+    }
+
+    /// Rules that have an idle timeout, with it (seconds).
+    pub fn idle_rules(&self, network: NetworkId) -> Result<Vec<(RuleId, u32)>> {
+        let at = offset_of!(RuleEntry, idle_timeout);
+        let rules = self.network(network)?.rules.iter();
+        let timeout = |slot: u32| self.store.maps.rules.get(slot, at);
+        let rules = rules.map(|(&rule, &slot)| (rule, timeout(slot)));
+        Ok(rules.filter(|(_, timeout)| *timeout != 0).collect())
     }
 
     /// Counters of all ports of a network, by rising id.

@@ -31,6 +31,7 @@ impl Owner {
                     ..Default::default()
                 },
             );
+            self.adopt_idle_rules(id);
             if let Some(wire) = self.store.load(id) {
                 self.apply_saved(wire).await;
             }

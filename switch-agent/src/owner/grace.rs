@@ -97,6 +97,7 @@ impl Owner {
             } => {
                 if session == self.outbox.session() {
                     self.empty_ring();
+                    self.report_ended(network, epoch);
                     self.outbox.push(Message::Activated(v1::Activated {
                         network: network.0,
                         epoch: epoch.0,

@@ -13,6 +13,7 @@ mod configure;
 mod counters;
 mod events;
 mod grace;
+mod idle;
 mod network;
 mod outbox;
 mod packets;
@@ -38,6 +39,7 @@ use crate::reconcile::Store;
 use crate::underlay::{NetUpdate, Underlay, Wanted};
 
 use grace::Grace;
+use idle::IdleRules;
 use network::Network;
 use outbox::Outbox;
 
@@ -104,6 +106,7 @@ pub struct Owner {
     outbox: Outbox,
     held: HeldPackets,
     recent: RecentIds,
+    idle: IdleRules,
 }
 
 impl Owner {
@@ -135,6 +138,7 @@ impl Owner {
             outbox: Outbox::default(),
             held: HeldPackets::new(HELD_PACKETS),
             recent: RecentIds::new(RECENT_PACKET_OUTS),
+            idle: IdleRules::default(),
         })
     }
 
@@ -156,6 +160,7 @@ impl Owner {
                         self.after_grace(after);
                     }
                 }
+                () = self.idle.due() => self.look_at_idle_rules(),
                 update = updates.recv() => match update {
                     Some(update) => self.network_changed(update).await,
                     None => break,

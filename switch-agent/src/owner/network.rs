@@ -20,6 +20,10 @@ pub(super) struct Network {
     pub instances: BTreeSet<SwitchId>,
     /// All members are past this epoch: rule versions that ended by then may go when their room is needed.
     pub past: Epoch,
+    /// Rules whose last counts are to be reported when their end is acknowledged, by its epoch.
+    pub reports: Vec<(Epoch, RuleId)>,
+    /// This stream has not heard of rules that have ended: all of them are to be reported.
+    pub report_all: bool,
     /// A stage of which not all parts are here.
     pub staging: Option<PartialStage>,
     /// A stage of several parts was refused, and its last part has not come yet.
@@ -48,6 +52,7 @@ pub(super) struct PartialStage {
     pub switch: Option<SwitchId>,
     pub add: Vec<(RuleId, Rule)>,
     pub remove: Vec<RuleId>,
+    pub report: Vec<RuleId>,
 }
 
 impl Network {

@@ -1,5 +1,7 @@
 //! Stages and snapshots: rules that become visible later.
 
+use std::time::Instant;
+
 use lime_core::flow::Rule;
 use lime_core::{Epoch, NetworkId, RuleId, SwitchId};
 use lime_proto::v1::{self, agent_message::Message};
@@ -10,6 +12,9 @@ use super::network::PartialStage;
 use crate::datapath::{Datapath, DatapathError, SnapshotRule};
 use crate::error::{CommandError, CommandResult};
 
+/// Counts of rules in one message.
+const REPORT: usize = 20_000;
+
 impl Owner {
     /// Parts that came on another stream are not completed by this one.
     pub(super) fn forget_parts(&mut self) {
@@ -18,6 +23,7 @@ impl Owner {
             network.refused = false;
             network.refused_snapshot = None;
             network.snapshot = None;
+            network.report_all = true;
         }
     }
 
@@ -75,7 +81,11 @@ impl Owner {
             parts.add.push(rule(add.rule_id, add.rule)?);
         }
         parts.remove.extend(stage.remove.into_iter().map(RuleId));
-        if parts.add.len() > limit || parts.remove.len() > limit {
+        parts.report.extend(stage.report.into_iter().map(RuleId));
+        if [parts.add.len(), parts.remove.len(), parts.report.len()]
+            .iter()
+            .any(|n| *n > limit)
+        {
             return Err(CommandError::new(
                 v1::agent_error::Code::NoSpace,
                 format!(
@@ -104,7 +114,43 @@ impl Owner {
             }
             result => result?,
         }
+        let now = Instant::now();
+        for (rule, spec) in parts.add.iter().filter(|(_, r)| r.idle_timeout != 0) {
+            let timeout = u32::from(spec.idle_timeout);
+            self.idle.watch((id, *rule), timeout, 0, now);
+        }
+        if let Some(network) = self.networks.get_mut(&id) {
+            network.reports.retain(|(e, _)| *e != epoch);
+            let reports = parts.report.into_iter().map(|rule| (epoch, rule));
+            network.reports.extend(reports);
+        }
         Ok(())
+    }
+
+    /// The last counts of rules that have ended by this epoch, before it is acknowledged.
+    pub(super) fn report_ended(&mut self, id: NetworkId, epoch: Epoch) {
+        let Some(network) = self.networks.get_mut(&id) else {
+            return;
+        };
+        let mut rules = Vec::new();
+        network.reports.retain(|&(at, rule)| {
+            let ended = at.le(epoch);
+            if ended {
+                rules.push(rule);
+            }
+            !ended
+        });
+        if std::mem::take(&mut network.report_all) {
+            rules = self.datapath.ended_rules(id, epoch).unwrap_or_default();
+        }
+        for part in rules.chunks(REPORT) {
+            let rules = part.iter();
+            let rules = rules.filter_map(|rule| self.counted(id, *rule)).collect();
+            self.outbox.push(Message::EndedRules(v1::EndedRules {
+                network: id.0,
+                rules,
+            }));
+        }
     }
 
     pub(super) fn snapshot(&mut self, snapshot: v1::Snapshot) {
@@ -158,6 +204,14 @@ impl Owner {
             });
         }
         self.datapath.add_snapshot(id, switch, &rules)?;
+        let now = Instant::now();
+        for r in rules.iter().filter(|r| r.rule.idle_timeout != 0) {
+            let timeout = u32::from(r.rule.idle_timeout);
+            self.idle.watch((id, r.id), timeout, 0, now);
+        }
+        let Some(network) = self.networks.get_mut(&id) else {
+            return Ok(());
+        };
         if !snapshot.more {
             self.datapath.finish_snapshot(id, switch)?;
             network.instances.insert(switch);

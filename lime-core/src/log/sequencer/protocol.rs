@@ -159,19 +159,33 @@ impl<E> Sequencer<E> {
             to = to.min(member.acknowledged);
         }
         if self.acknowledged.lt(to) {
-            self.acknowledged = to;
-            // Replies and events in the order of one switch: what happened before an epoch, the epoch's replies, what came after.
-            while let Some(&(ticket, epoch)) = self.sealed.front() {
-                if !epoch.le(to) {
-                    break;
+            let from = mem::replace(&mut self.acknowledged, to);
+            // Replies and events in the order of one switch: what happened before an epoch, what it ended, its replies, what came after.
+            let settled = |e: &&Arc<Entry>| from.lt(e.epoch) && e.epoch.le(to);
+            let entries: Vec<_> = self.entries.iter().filter(settled).cloned().collect();
+            for entry in entries {
+                self.complete_before(entry.epoch);
+                self.release_before(entry.epoch);
+                if matches!(entry.kind, EntryKind::Update { .. }) {
+                    self.out.push(Output::Settled(entry));
                 }
-                self.release_before(epoch);
-                self.sealed.pop_front();
-                self.out.push(Output::Completed { ticket, epoch });
             }
+            self.complete_before(to.next());
             self.release_upto(to);
         }
         self.forget_entries();
+    }
+
+    /// Replies to submissions of epochs before this one.
+    fn complete_before(&mut self, end: Epoch) {
+        while let Some(&(ticket, epoch)) = self.sealed.front() {
+            if !epoch.lt(end) {
+                break;
+            }
+            self.release_before(epoch);
+            self.sealed.pop_front();
+            self.out.push(Output::Completed { ticket, epoch });
+        }
     }
 
     pub(super) fn release_before(&mut self, epoch: Epoch) {
@@ -249,7 +263,7 @@ impl<E> Sequencer<E> {
 }
 
 /// Joins an update to the one before it, if that is of the same switch. A rule that comes and goes within one entry is never visible
-/// and leaves both lists. Returns what needs an entry of its own.
+/// and leaves both lists for `passed`. Returns what needs an entry of its own.
 fn merge(into: Option<&mut Entry>, kind: EntryKind) -> Option<EntryKind> {
     let (Some(entry), EntryKind::Update { switch, .. }) = (into, &kind) else {
         return Some(kind);
@@ -259,14 +273,28 @@ fn merge(into: Option<&mut Entry>, kind: EntryKind) -> Option<EntryKind> {
             switch: same,
             add: adds,
             remove: removes,
+            passed: passes,
         } if same == switch => {
-            let EntryKind::Update { add, remove, .. } = kind else {
+            let EntryKind::Update {
+                add,
+                remove,
+                passed,
+                ..
+            } = kind
+            else {
                 return Some(kind);
             };
             let here: BTreeSet<_> = adds.iter().map(|a| a.id).collect();
             let gone: BTreeSet<_> = remove.iter().map(|r| r.id).collect();
             adds.retain(|a| !gone.contains(&a.id));
-            removes.extend(remove.into_iter().filter(|r| !here.contains(&r.id)));
+            for removed in remove {
+                if here.contains(&removed.id) {
+                    passes.push(removed);
+                } else {
+                    removes.push(removed);
+                }
+            }
+            passes.extend(passed);
             adds.extend(add);
             None
         }
