@@ -149,7 +149,7 @@ async fn deletes_are_told_and_replacements_are_not() {
     delete.set_command(Command::Delete);
     let done = client.update_rules(update("n", "s", vec![delete])).await;
     let epoch = done.unwrap().into_inner().epoch;
-    let mut ends = vec![removed(&mut events).await, removed(&mut events).await];
+    let mut ends = [removed(&mut events).await, removed(&mut events).await];
     ends.sort_by_key(|(_, e)| e.rule.as_ref().unwrap().priority);
     let ends = ends.iter().map(|(v, e)| (*v, e.reason(), e.packets));
     let ends: Vec<_> = ends.collect();

@@ -74,6 +74,7 @@ fn packets_are_forwarded_and_the_controller_hears_of_them() {
                     network: 1,
                     switch_id: 0,
                     rules: true,
+                    rule_ids: Vec::new(),
                 })
             })
             .await;
