@@ -1,6 +1,11 @@
 //! Memory per rule: what the maps take whose sizes follow the number of rules, and what the agent keeps beside them.
 
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+
 use anyhow::{Context, Result};
+use aya::maps::MapData;
 use lime_core::{Epoch, NetworkId, SwitchId};
 use switch_abi::maps;
 use switch_agent::datapath::{Datapath, Limits};
@@ -16,21 +21,6 @@ const RULES: u32 = 100_000;
 const MASKS: usize = 16;
 /// Bytes per rule, and per rule and CPU.
 const BAR: (f64, f64) = (512.0, 32.0);
-const MAPS: [&str; 12] = [
-    maps::RULES,
-    maps::RULE_COUNTERS,
-    maps::BUCKETS,
-    maps::TUPLES,
-    maps::TABLES,
-    maps::NETWORKS,
-    maps::SWITCHES,
-    maps::PORTS,
-    maps::PORT_COUNTERS,
-    maps::DEVICES,
-    maps::PEERS,
-    maps::EVENTS,
-];
-
 /// Measures the group.
 pub async fn run(_options: &Options, report: &mut Report) {
     if let Err(e) = measure(report).await {
@@ -43,24 +33,21 @@ async fn measure(report: &mut Report) -> Result<()> {
     let cpus =
         aya::util::nr_cpus().map_err(|(path, e)| anyhow::anyhow!("cannot read {path}: {e}"))?;
     // Every map that takes more with room for more rules is the rules', all of it.
-    let sizes = |rules: u32, name: &str| -> Result<(Datapath, Vec<u64>)> {
+    let sizes = |rules: u32, name: &str| -> Result<(Datapath, BTreeMap<String, u64>)> {
         let limits = Limits {
             rules,
             ..Limits::default()
         };
         let datapath = site.datapath(HOST, name, &limits)?;
-        let pins = site.pins(HOST, name);
-        let bytes = MAPS.iter().map(|map| map_bytes(&pins.join(map)));
-        Ok((datapath, bytes.collect::<Result<_>>()?))
+        Ok((datapath, pinned_maps(&site.pins(HOST, name))?))
     };
     let (_, none) = sizes(1000, "few")?;
     let (datapath, many) = sizes(RULES, "many")?;
     let per_rule = |bytes: u64| bytes as f64 / f64::from(RULES);
-    let of_rules: Vec<(&str, u64)> = MAPS
+    let of_rules: Vec<(&String, u64)> = many
         .iter()
-        .zip(many.iter().zip(&none))
-        .filter(|(_, (many, none))| many > none)
-        .map(|(map, (many, _))| (*map, *many))
+        .filter(|(map, bytes)| none.get(*map) < Some(*bytes))
+        .map(|(map, bytes)| (map, *bytes))
         .collect();
     let kernel = of_rules.iter().map(|(_, bytes)| bytes).sum();
     let limit = BAR.0 + BAR.1 * cpus as f64;
@@ -78,16 +65,32 @@ async fn measure(report: &mut Report) -> Result<()> {
     }
     let agent = agent_heap(datapath)?;
     report.add(Figure::new("memory/agent", per_rule(agent), "bytes/rule"));
-    let fixed = none.iter().sum::<u64>() as f64 / f64::from(1 << 20);
+    let fixed = none.values().sum::<u64>() as f64 / f64::from(1 << 20);
     report.add(Figure::new("memory/without-rules", fixed, "MiB"));
     Ok(())
 }
 
-/// What the kernel says it holds for a pinned map, bytes.
-fn map_bytes(path: &std::path::Path) -> Result<u64> {
-    use std::os::fd::{AsFd, AsRawFd};
-    let map = aya::maps::MapData::from_pin(path)
-        .with_context(|| format!("cannot open {}", path.display()))?;
+/// What the kernel says it holds for the maps that are pinned in a directory, bytes.
+fn pinned_maps(directory: &Path) -> Result<BTreeMap<String, u64>> {
+    let list = std::fs::read_dir(directory)
+        .with_context(|| format!("cannot list {}", directory.display()))?;
+    let mut found = BTreeMap::new();
+    for entry in list.flatten() {
+        // Programs are pinned beside them.
+        if let Ok(map) = MapData::from_pin(entry.path()) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            found.insert(name, map_bytes(&map)?);
+        }
+    }
+    anyhow::ensure!(
+        found.contains_key(maps::RULES),
+        "no map of rules in {}",
+        directory.display()
+    );
+    Ok(found)
+}
+
+fn map_bytes(map: &MapData) -> Result<u64> {
     let info = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
     let text = std::fs::read_to_string(&info).with_context(|| format!("cannot read {info}"))?;
     text.lines()
