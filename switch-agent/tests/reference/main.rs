@@ -25,6 +25,9 @@ use scenario::{Scenario, Step};
 /// Scenarios in which a planted bug is to show, at the latest.
 const MOST_SEEDS: u64 = 2000;
 
+/// After how many scenarios a run says how far it is.
+const SCENARIOS_TOLD: usize = 1000;
+
 fn setting(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text
@@ -53,7 +56,11 @@ fn the_kernel_does_what_the_reference_does() {
     let mut bed = Bed::new();
     let (first, cases) = (setting("LIME_SEED", 1), setting("LIME_CASES", 20_000));
     let scenarios = cases.div_ceil(PACKETS as u64);
-    for seed in first..first + scenarios {
+    for (done, seed) in (first..first + scenarios).enumerate() {
+        if done > 0 && done % SCENARIOS_TOLD == 0 {
+            // For who waits, or goes on from there another day.
+            println!("{} packets, on with seed {seed}", done * PACKETS);
+        }
         if let Some((scenario, difference)) = failure(&mut bed, seed, None) {
             panic!(
                 "LIME_SEED={seed} LIME_CASES={PACKETS} finds this again:\n{scenario}{difference}"

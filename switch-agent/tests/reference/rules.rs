@@ -127,9 +127,9 @@ fn any_action(random: &mut Random, matching: &Match) -> Action {
         0..40 => output(random),
         40..46 => Action::PopVlan,
         46..52 => Action::PushVlan(random.pick(&[0x8100, 0x88a8])),
-        52..55 => Action::DecNwTtl,
-        55..58 => Action::SetNwTtl(random.pick(&TTLS)),
-        58..60 => Action::DecMplsTtl,
+        52..56 => Action::DecNwTtl,
+        56 | 57 => Action::SetNwTtl(random.pick(&TTLS)),
+        58 | 59 => Action::DecMplsTtl,
         60 => Action::SetMplsTtl(random.pick(&TTLS)),
         61 => Action::CopyTtlIn,
         62 => Action::CopyTtlOut,
@@ -172,10 +172,11 @@ fn set_field(random: &mut Random, matching: &Match) -> Action {
         Some(17) => fields.extend([UdpSrc, UdpDst, UdpDst]),
         Some(132) => fields.extend([SctpSrc, SctpDst, SctpDst]),
         Some(1) => fields.extend([Icmpv4Type, Icmpv4Code]),
-        Some(58) => {
-            fields.extend([Icmpv6Type, Icmpv6Code]);
-            fields.extend([Ipv6NdTarget, Ipv6NdSll, Ipv6NdTll, Ipv6NdTarget]);
-        }
+        Some(58) => match matching.exact(Icmpv6Type) {
+            Some(135) => fields.extend([Ipv6NdTarget, Ipv6NdSll, Ipv6NdSll, Ipv6NdSll, Icmpv6Code]),
+            Some(136) => fields.extend([Ipv6NdTarget, Ipv6NdTll, Ipv6NdTll, Ipv6NdTll, Icmpv6Code]),
+            _ => fields.extend([Icmpv6Type, Icmpv6Code]),
+        },
         _ => {}
     }
     let field = random.pick(&fields);

@@ -50,6 +50,10 @@ pub fn transport(random: &mut Random, protocol: u8, pseudo: &[u8], over: Over) -
         }
         (58, Over::Ipv6) => {
             icmp(random, &mut bytes);
+            if random.chance(40) {
+                bytes.truncate(8);
+                bytes[0] = random.pick(&[135, 136]);
+            }
             if matches!(bytes[0], 135 | 136) {
                 neighbour(random, &mut bytes);
             }
