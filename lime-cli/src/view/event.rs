@@ -40,6 +40,10 @@ pub enum What {
         /// The rule, as `lime rule add` takes it.
         flow: String,
     },
+    PortStatus {
+        port_no: u32,
+        up: bool,
+    },
     /// Of a newer coordinator.
     Other,
 }
@@ -54,6 +58,13 @@ impl From<v1::ControllerEvent> for Event {
                 flow_removed: Some(f),
                 ..
             } => flow_removed(f),
+            v1::ControllerEvent {
+                port_status: Some(p),
+                ..
+            } => What::PortStatus {
+                port_no: p.port_no,
+                up: p.up,
+            },
             _ => What::Other,
         };
         Self {
@@ -128,6 +139,10 @@ impl Event {
                 duration_ms / 1000,
                 duration_ms % 1000,
             ),
+            What::PortStatus { port_no, up } => {
+                let state = if *up { "up" } else { "down" };
+                format!("{about} port_status port={port_no} {state}")
+            }
             What::Other => format!("{about} of a kind that this program does not know"),
         }
     }

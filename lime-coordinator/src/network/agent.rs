@@ -2,7 +2,7 @@
 
 use lime_core::counters::Count;
 use lime_core::log::Resume;
-use lime_core::model::desired;
+use lime_core::model::{Place, desired};
 use lime_core::{Epoch, HostId, PortId};
 use lime_proto::v1;
 use tracing::{info, warn};
@@ -174,20 +174,50 @@ impl State {
                 Ok(())
             }
             FromAgent::Event(m) => self.event(host, m),
-            FromAgent::PortStatus(m) => {
-                let port = PortId(m.port_id);
-                if m.up && !m.missing {
-                    self.down.remove(&port);
-                } else if self.model.ports.contains_key(&port) {
-                    self.down.insert(port);
-                }
-                Ok(())
-            }
+            FromAgent::PortStatus(m) => self.port_status(host, &m),
             _ => Ok(()),
         };
         if let Err(e) = result {
             misbehaved(session, &e);
         }
+    }
+
+    /// Of a port's device. The controller is told of changes, in the order of versions.
+    fn port_status(
+        &mut self,
+        host: HostId,
+        status: &v1::PortStatus,
+    ) -> Result<(), lime_core::log::ProtocolError> {
+        let (id, up) = (PortId(status.port_id), status.up && !status.missing);
+        let Some(port) = self.model.ports.get(&id) else {
+            self.down.remove(&id);
+            return Ok(());
+        };
+        // While a port moves, both of its devices are reported.
+        let elsewhere = matches!(&port.place, Place::Device(device) if device.host != host);
+        let changed = !elsewhere
+            && if up {
+                self.down.remove(&id)
+            } else {
+                self.down.insert(id)
+            };
+        let switch = self.model.switches.get(&port.switch);
+        let (Some(switch), Some(member), true) = (switch, self.seq.member(host), changed) else {
+            return Ok(());
+        };
+        let out = v1::ControllerEvent {
+            network: self.model.name.clone(),
+            switch: switch.name.clone(),
+            version: status.version,
+            port_status: Some(v1::PortStatusChange {
+                port_no: port.no.0,
+                up,
+            }),
+            ..Default::default()
+        };
+        // A host that has only joined is behind what it need not acknowledge.
+        let version = Epoch(status.version).max(member.acknowledged);
+        self.seq.event(host, version, None, out)
     }
 
     fn event(

@@ -271,6 +271,7 @@ impl Owner {
                 port_id: port.0,
                 up: local.up,
                 missing: local.ifindex.is_none(),
+                version: self.datapath.clock(network).unwrap_or_default().0,
             };
             self.outbox.push(Message::PortStatus(status));
         }
