@@ -146,7 +146,13 @@ fn send(device: &str, stop: &AtomicBool, sent: &AtomicU64) {
                 size_of::<libc::sockaddr_ll>() as u32,
             )
         };
-        assert_eq!(n, 60, "{}", std::io::Error::last_os_error());
+        let error = std::io::Error::last_os_error();
+        if n < 0 && error.raw_os_error() == Some(libc::ENOBUFS) {
+            // Where a veth does not hold its sender back, the frame has not gone in.
+            std::thread::yield_now();
+            continue;
+        }
+        assert_eq!(n, 60, "{error}");
         sent.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -65,7 +65,8 @@ impl Tc {
         unsafe { bpf_skb_adjust_room(self.0, by, ADJ_ROOM_MAC, flags) == 0 }
     }
 
-    /// Before Linux 6.3, what resizing leaves must not be shorter than the outer IP header: a short frame is made longer meanwhile.
+    /// Before Linux 6.3, what resizing leaves must not be shorter than the outer IP header: a short frame is made longer meanwhile. (Refused for
+    /// what was put into a tunnel here: that is then taken for IPv4, with its shorter header.)
     #[inline(always)]
     fn shrink_short(self, shrink: u32) -> bool {
         // SAFETY: the context is valid for the program's run.
@@ -88,6 +89,14 @@ impl Tc {
             && self.vlan_pop()
             && self.vlan_pop()
             && self.protocol() == eth_type
+    }
+
+    /// Before Linux 6.3, a frame out of a tunnel keeps `skb->protocol` of the outer header; with the other IP version's it could not be
+    /// segmented.
+    #[inline(always)]
+    fn take_protocol(self, inner: u16) -> bool {
+        let ip = inner == ETH_IPV4 || inner == ETH_IPV6;
+        !ip || self.protocol() == inner || self.pretend(inner)
     }
 
     /// Appends the second tag and what follows it, which is among the bytes, to the inner Ethernet header in the prefix.
@@ -360,10 +369,11 @@ impl Packet for Tc {
         if !self.resize(by, FIXED_GSO | l3)
             && !self.resize(by, FIXED_GSO)
             && !self.shrink_short(shrink)
+            && !(self.pretend(ETH_IPV4) && self.resize(by, FIXED_GSO))
         {
             return false;
         }
-        if !self.write(0, ethernet) {
+        if !self.write(0, ethernet) || !self.take_protocol(inner) {
             return false;
         }
         if second_tpid != 0 && !self.vlan_push(second_tpid, second_tci) {

@@ -180,17 +180,15 @@ impl Kernel {
     }
 
     fn check_foreign(&self, device: &Device) -> Result<()> {
-        self.filters().own(device)?;
-        let Some(attached) = device.xdp else {
-            return Ok(());
-        };
-        if self.own_programs()?.contains(&attached.program) {
-            return Ok(());
+        if let Some(attached) = device.xdp
+            && !self.own_programs()?.contains(&attached.program)
+        {
+            return Err(DatapathError::in_use(
+                format!("device {}", device.name),
+                attached.describe(),
+            ));
         }
-        Err(DatapathError::in_use(
-            format!("device {}", device.name),
-            attached.describe(),
-        ))
+        self.filters().own(device).map(drop)
     }
 
     fn xdp(&self, name: &str) -> Result<Xdp> {

@@ -59,7 +59,7 @@ impl Initramfs {
             .status();
         let result = match status {
             Ok(status) if status.success() => self.file(name, &stripped),
-            // It is only bigger then.
+            // As it is, then: only bigger.
             _ => self.file(name, from),
         };
         let _ = fs::remove_file(&stripped);
@@ -74,7 +74,7 @@ impl Initramfs {
         let mut directories = std::env::split_paths(&path).chain(usual);
         let Some(found) = directories.find_map(|d| Some(d.join(name)).filter(|p| p.is_file()))
         else {
-            bail!("{name} is not installed (on Debian: apt-get install iproute2)");
+            bail!("{name} is not installed");
         };
         self.program(&Path::new("/bin").join(name), &found)
     }

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::debian;
+
 /// Drivers that the tests need and Debian builds as modules, in an order in which they can be loaded.
 const MODULES: [&str; 4] = [
     "drivers/net/veth.ko",
@@ -71,7 +73,7 @@ fn newest_package(version: &str) -> Result<String> {
     }
     // On a fresh machine nothing is known before this.
     println!("Updating the list of Debian's packages ...");
-    run(Command::new("apt-get").args(["update", "-qq"]))?;
+    debian::apt_get(&["update", "-qq"])?;
     search()?.with_context(|| help(version, "this machine's package sources have none"))
 }
 
@@ -95,9 +97,9 @@ fn download(package: &str, cache: &Path) -> Result<PathBuf> {
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory)?;
     run(Command::new("apt-get")
-        .args(["download", "-qq", package])
-        .current_dir(&directory)
-        .stderr(Stdio::null()))?;
+        // As root, the user that apt-get would download as may not write here.
+        .args(["-o", "APT::Sandbox::User=root", "download", "-qq", package])
+        .current_dir(&directory))?;
     let file = fs::read_dir(&directory)?
         .flatten()
         .map(|e| e.path())
@@ -158,7 +160,7 @@ fn find(unpacked: &Path) -> Result<Kernel> {
 }
 
 /// Runs a command that says itself what goes wrong.
-pub fn run(command: &mut Command) -> Result<()> {
+fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let status = command
         .status()

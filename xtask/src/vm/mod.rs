@@ -17,10 +17,37 @@ use anyhow::{Result, ensure};
 
 use self::initramfs::Initramfs;
 use self::plan::Plan;
-use crate::binaries;
+use crate::debian::Program;
+use crate::{binaries, debian};
+
+/// What this runs, and what is copied into the machine.
+const PROGRAMS: [Program; 5] = [
+    Program {
+        name: qemu::QEMU,
+        package: "qemu-system-x86",
+    },
+    Program {
+        name: "dpkg-deb",
+        package: "dpkg",
+    },
+    Program {
+        name: "strip",
+        package: "binutils",
+    },
+    Program {
+        name: "ip",
+        package: "iproute2",
+    },
+    Program {
+        name: "tc",
+        package: "iproute2",
+    },
+];
 
 /// Random cases of the comparison with the reference switch; on the machine itself there are 20,000.
 const CASES: u32 = 2000;
+/// Sent by TCP between two end hosts; on the machine itself 100.
+const MEGABYTES: u32 = 10;
 /// Long, and nothing of a kernel in it: random histories of tables in ordinary memory.
 const LEFT_OUT: &str = "datapath::tests::random::";
 const SECONDS_PER_TEST: u64 = 300;
@@ -34,7 +61,7 @@ pub fn test(version: &str, filter: &[String]) -> Result<ExitCode> {
     );
     let started = Instant::now();
     let programs = plan::build()?;
-    qemu::install()?;
+    debian::ensure_programs(&PROGRAMS)?;
     let cache = binaries::root().join("target/vm");
     let kernel = kernel::fetch(version, &cache)?;
 
@@ -102,8 +129,12 @@ pub fn test(version: &str, filter: &[String]) -> Result<ExitCode> {
 
 fn environment() -> std::collections::BTreeMap<String, String> {
     let mut variables = std::collections::BTreeMap::new();
-    for (name, default) in [("LIME_CASES", CASES.to_string()), ("LIME_SEED", "1".into())] {
-        let value = std::env::var(name).unwrap_or(default);
+    for (name, default) in [
+        ("LIME_CASES", CASES),
+        ("LIME_SEED", 1),
+        ("LIME_MEGABYTES", MEGABYTES),
+    ] {
+        let value = std::env::var(name).unwrap_or(default.to_string());
         variables.insert(name.to_owned(), value);
     }
     variables.insert("PATH".into(), "/bin".into());

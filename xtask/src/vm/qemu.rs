@@ -1,4 +1,4 @@
-//! QEMU: installed if it is not there, run by emulation (no hardware help is needed), and stopped at a deadline.
+//! QEMU: run by emulation (no hardware help is needed), and stopped at a deadline.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::kernel::{Kernel, run};
+use super::kernel::Kernel;
 
-const QEMU: &str = "qemu-system-x86_64";
+/// The program.
+pub const QEMU: &str = "qemu-system-x86_64";
 
 /// Port of the device by which the machine ends QEMU with an exit code.
 pub const EXIT_PORT: u64 = 0x501;
@@ -18,39 +19,6 @@ pub const EXIT_PORT: u64 = 0x501;
 pub const EXIT_PASSED: u8 = 0x10;
 /// As [`EXIT_PASSED`].
 pub const EXIT_FAILED: u8 = 0x11;
-
-/// Installs QEMU unless it is there.
-pub fn install() -> Result<()> {
-    let there = || {
-        Command::new(QEMU)
-            .arg("--version")
-            .output()
-            .is_ok_and(|o| o.status.success())
-    };
-    if there() {
-        return Ok(());
-    }
-    println!("Installing qemu-system-x86 (Debian's package) ...");
-    let install = || {
-        run(Command::new("apt-get")
-            .args([
-                "install",
-                "-y",
-                "-qq",
-                "--no-install-recommends",
-                "qemu-system-x86",
-            ])
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdout(Stdio::null()))
-    };
-    let installed = install().or_else(|_| {
-        run(Command::new("apt-get").args(["update", "-qq"]))?;
-        install()
-    });
-    installed.with_context(|| format!("{QEMU} is needed: install QEMU for x86-64"))?;
-    ensure!(there(), "{QEMU} is not in the path");
-    Ok(())
-}
 
 /// Boots the machine, prints what it says, and gives whether it said that all is well.
 ///
