@@ -57,6 +57,8 @@ impl PortNo {
     pub const ALL: PortNo = PortNo(0xffff_fffc);
     /// OFPP_CONTROLLER.
     pub const CONTROLLER: PortNo = PortNo(0xffff_fffd);
+    /// OFPP_LOCAL.
+    pub const LOCAL: PortNo = PortNo(0xffff_fffe);
 
     /// Whether this is the number of an ordinary port.
     pub fn is_ordinary(self) -> bool {

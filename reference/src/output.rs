@@ -54,6 +54,7 @@ impl<'a> Run<'a, '_> {
         let l3 = frame.len() - 14 - if tags > 0 { 4 } else { 0 };
         if port.place != Place::Local {
             self.outcome.tunnelled += 1;
+            self.tunnelled = true;
             self.outcome.most_tags_tunnelled = self.outcome.most_tags_tunnelled.max(tags);
         }
         match port.place {
@@ -108,7 +109,7 @@ impl<'a> Run<'a, '_> {
 }
 
 /// How many VLAN tags a frame has, however many.
-fn tags(frame: &[u8]) -> usize {
+pub(crate) fn tags(frame: &[u8]) -> usize {
     let types = frame[12..].chunks(4).map(|c| c.get(..2));
     types
         .take_while(|t| matches!(t, Some([0x81, 0x00] | [0x88, 0xa8])))

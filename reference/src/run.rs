@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use lime_core::PortNo;
 use lime_core::flow::{Action, Field, MetadataWrite, Rule};
 
+use crate::output::tags;
 use crate::rewrite::rewrite;
 use crate::set::ActionSet;
 use crate::{Drop, Fault, Headers, Installed, Outcome, Place, Port, World, parse};
@@ -17,6 +18,9 @@ const MAX_SWITCHES: usize = 8;
 const MIN_PAYLOAD: usize = 28;
 /// The same, for IPv6.
 const MIN_PAYLOAD_IPV6: usize = 48;
+
+/// Changes of a packet's headers that are followed.
+const MAX_REREAD: usize = 4;
 
 /// Copies of one packet that are followed.
 const MAX_FOLLOWED: usize = 200;
@@ -82,6 +86,8 @@ impl World {
                 outcome: &mut outcome,
                 waiting: &mut waiting,
                 copies: arrival.copies,
+                reread: 0,
+                tunnelled: false,
             }
             .go(arrival.port, arrival.frame);
         }
@@ -122,6 +128,17 @@ pub(crate) struct Run<'a, 'o> {
     pub(crate) outcome: &'o mut Outcome,
     pub(crate) waiting: &'o mut VecDeque<Arrival<'a>>,
     pub(crate) copies: usize,
+    /// How often headers have changed.
+    pub(crate) reread: usize,
+    /// A copy has gone into a tunnel.
+    pub(crate) tunnelled: bool,
+}
+
+/// Makes a frame as long as its headers must be.
+fn pad(frame: &mut Vec<u8>, headers: &Headers) {
+    let ipv6 = headers.get(Field::EthType) == 0x86dd;
+    let least = if ipv6 { MIN_PAYLOAD_IPV6 } else { MIN_PAYLOAD };
+    frame.resize(frame.len().max(headers.network + least), 0);
 }
 
 impl<'a> Run<'a, '_> {
@@ -130,9 +147,7 @@ impl<'a> Run<'a, '_> {
             self.outcome.drop(port.id, Drop::Malformed);
             return;
         };
-        let ipv6 = headers.get(Field::EthType) == 0x86dd;
-        let least = if ipv6 { MIN_PAYLOAD_IPV6 } else { MIN_PAYLOAD };
-        frame.resize(frame.len().max(headers.network + least), 0);
+        pad(&mut frame, &headers);
         self.outcome.port(port.id).received.add(&frame);
         for passed in 1.. {
             match self.switch(port, &mut frame) {
@@ -240,14 +255,42 @@ impl<'a> Run<'a, '_> {
                     value,
                 } => with.tunnel_id = value as u64,
                 _ => {
+                    let tags = tags(frame);
                     if let Err(reason) = rewrite(frame, action, self.world.fault) {
                         self.outcome.drop(port.id, reason);
                         return Ran::Stopped;
+                    }
+                    if matches!(
+                        action,
+                        Action::PushMpls(_)
+                            | Action::PopMpls(_)
+                            | Action::PushPbb(_)
+                            | Action::PopPbb
+                    ) {
+                        self.reread(port, frame, tags);
                     }
                 }
             }
         }
         Ran::Whole(output)
+    }
+
+    /// The packet has other headers now, and is looked at as one that comes in: it is made as long as those must be.
+    fn reread(&mut self, port: &Port, frame: &mut Vec<u8>, tags: usize) {
+        let Some(headers) = parse(frame, self.world.fault) else {
+            return self.outcome.drop(port.id, Drop::Malformed);
+        };
+        // The kernel programs take two tags off a frame to change what is behind, understand two in a frame that they read, and read it again a
+        // few times at most.
+        self.reread += 1;
+        if tags.max(headers.tags) > 2 || self.reread > MAX_REREAD {
+            self.outcome.incomplete = true;
+        }
+        // Linux does not make a frame longer that has been in a tunnel.
+        if self.tunnelled && frame.len() < headers.network + MIN_PAYLOAD_IPV6 + 4 {
+            self.outcome.incomplete = true;
+        }
+        pad(frame, &headers);
     }
 
     /// The way into the switch at the other end of a link, if `to` is a link that the packet can take.

@@ -25,6 +25,15 @@ pub struct Action {
 
 const _: () = assert!(size_of::<Action>() == 16);
 
+/// The highest queue: a class has 16 bits, of which two values mean something else.
+pub const MAX_QUEUE: u32 = 0xfffd;
+
+/// `skb->priority` of packets for a queue: the class `1:queue` of the device's qdisc with the handle `1:`; of no queue, 0.
+#[inline(always)]
+pub const fn queue_priority(queue: u32) -> u32 {
+    if queue == 0 { 0 } else { 1 << 16 | queue }
+}
+
 /// Slots of an action set.
 pub const SET_SLOTS: u32 = 64;
 
@@ -56,10 +65,24 @@ pub mod op {
     pub const FLOOD: u8 = 4;
     /// To the controller: at most `a` bytes of the packet (0xffff: all of it), reason in `b` ([`crate::EVENT_REASON_ACTION`] ...).
     pub const CONTROLLER: u8 = 5;
+    /// Copy the TTL of the outermost MPLS entry to the next one, or (from the bottom of the stack) to IP.
+    pub const COPY_TTL_IN: u8 = 8;
     /// Pop the outer VLAN tag.
     pub const POP_VLAN: u8 = 9;
+    /// Pop the outermost MPLS entry; the EtherType becomes `a`.
+    pub const POP_MPLS: u8 = 10;
+    /// Take off the Ethernet header and I-TAG that a PBB frame begins with.
+    pub const POP_PBB: u8 = 11;
+    /// Push an MPLS entry with EtherType `a` right behind the Ethernet header. Label, TC and TTL are those of the entry that it is put in
+    /// front of, else 0, 0 and the TTL of IP (OpenFlow 1.3.5, 5.12.1).
+    pub const PUSH_MPLS: u8 = 12;
+    /// Put an Ethernet header with EtherType `a`, of the same addresses, and an I-TAG in front. Its I-SID is that of a present I-TAG, its
+    /// priority that of the outer VLAN tag, else 0 (OpenFlow 1.3.5, 5.12.1).
+    pub const PUSH_PBB: u8 = 13;
     /// Push a VLAN tag with TPID `a`; its TCI is that of the present outer tag, or 0 (OpenFlow 1.3.5, 5.12.1).
     pub const PUSH_VLAN: u8 = 14;
+    /// Copy the TTL of the next MPLS entry, or (at the bottom of the stack) of IP, to the outermost entry.
+    pub const COPY_TTL_OUT: u8 = 15;
     /// Take one from the TTL of IPv4 or the hop limit of IPv6. From 0 or 1, the packet is dropped.
     pub const DEC_NW_TTL: u8 = 17;
     /// Take one from the TTL of the outermost MPLS entry. From 0 or 1, the packet is dropped.
@@ -122,6 +145,12 @@ pub mod op {
     pub const SET_PBB_ISID: u8 = 48;
     /// Set the tunnel id to `c`.
     pub const SET_TUNNEL_ID: u8 = 49;
+    /// Set the SCTP source port to `a`.
+    pub const SET_SCTP_SRC: u8 = 50;
+    /// Set the SCTP destination port to `a`.
+    pub const SET_SCTP_DST: u8 = 51;
+    /// Choose queue `b` (0: none) of the ports that the packet goes out by: [`crate::queue_priority`].
+    pub const SET_QUEUE: u8 = 52;
 
     /// Whether two actions make up one value, with `a` for the half.
     #[inline(always)]

@@ -69,6 +69,8 @@ pub const SWITCH_HOLD: u32 = 1;
 /// [`SwitchEntry::flags`]: the agent's own mark: a snapshot is being written, the rules are not complete. Set only while the
 /// instance does not process packets; kernel programs ignore it.
 pub const SWITCH_LOADING: u32 = 2;
+/// [`SwitchEntry::flags`]: packets whose TTL runs out go to the controller ([`crate::EVENT_REASON_INVALID_TTL`]); else they are dropped.
+pub const SWITCH_INVALID_TTL: u32 = 4;
 
 /// One virtual switch on this host.
 #[repr(C, align(64))]

@@ -2,11 +2,19 @@
 
 /// [`EventHeader::kind`]: a packet for the controller.
 pub const EVENT_PACKET_IN: u16 = 1;
+/// [`EventHeader::kind`]: a packet that was dropped because it does not fit where it was to go; [`EventHeader::reason`] is the largest L3
+/// packet that does, bytes. Its sender is to be told (RFC 1191, RFC 8201). `rule_slot` is the port slot that it came in by.
+pub const EVENT_TOO_BIG: u16 = 2;
+
+/// Bytes of the packet in an [`EVENT_TOO_BIG`]: what an ICMPv6 error may quote (RFC 4443, 2.4), and Ethernet with tags.
+pub const TOO_BIG_DATA: u32 = 1280;
 
 /// No rule: reserved. (Packet-ins without a matching rule do not happen: a table without a miss entry drops.)
 pub const EVENT_REASON_NO_MATCH: u32 = 0;
 /// The rule's action list says so.
 pub const EVENT_REASON_ACTION: u32 = 1;
+/// An action found a TTL that runs out, and the switch has [`crate::SWITCH_INVALID_TTL`].
+pub const EVENT_REASON_INVALID_TTL: u32 = 2;
 
 /// [`EventHeader::flags`]: the rule also outputs the packet, and that output waits until the coordinator has
 /// this event (consistency rule 5). The agent runs the rule's remaining actions when told to.
@@ -19,13 +27,13 @@ pub const EVENT_DATA_MAX: usize = 9216;
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventHeader {
-    /// [`EVENT_PACKET_IN`].
+    /// [`EVENT_PACKET_IN`] ...
     pub kind: u16,
     /// Table of the rule.
     pub table: u8,
     /// Zero.
     pub pad: u8,
-    /// [`EVENT_REASON_ACTION`] or [`EVENT_REASON_NO_MATCH`].
+    /// [`EVENT_REASON_ACTION`] ...
     pub reason: u32,
     /// [`crate::NetworkEntry::id`].
     pub network: u32,

@@ -58,8 +58,8 @@ pub struct TunnelOption {
     pub port: [u8; 4],
     /// The sender's clock when the packet was processed.
     pub clock: [u8; 4],
-    /// Zero.
-    pub reserved2: [u8; 4],
+    /// Queue of the egress port, for [`TUNNEL_DELIVER`]; 0: none.
+    pub queue: [u8; 4],
 }
 
 /// Length of the Geneve base header and option, bytes.

@@ -269,6 +269,45 @@ fn frames_go_to_the_other_host_and_come_from_it() {
 }
 
 /// Rule 11: a packet-out meets exactly the table between its neighbours in the stream.
+/// An IPv4 packet with DF and a UDP payload of this length, without checksums, which nobody looks at.
+fn unfragmentable(length: u16) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0];
+    frame.extend((28 + length).to_be_bytes());
+    frame.extend([0, 1, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    frame.extend([0x13, 0x88, 0x13, 0x89]);
+    frame.extend((8 + length).to_be_bytes());
+    frame.resize(14 + 28 + usize::from(length), 0);
+    frame
+}
+
+#[test]
+fn the_sender_of_a_packet_that_does_not_fit_is_told() {
+    in_namespace(async |world| {
+        let mut coordinator = Coordinator::start().await;
+        let _agent = world.agent(&coordinator.address);
+        let (mut session, _) = coordinator.accept().await;
+        let mut narrow = network(1);
+        let port = narrow.ports.iter_mut().find(|p| p.port_no == 2).unwrap();
+        port.mtu = 600;
+        assert_eq!(session.configure(narrow).await.error, None);
+        session.stage(stage(1, vec![rule(1, 5, &[2])])).await;
+        let (host1, host2) = (Wire::open("host1"), Wire::open("host2"));
+        session.activate(1, 1).await;
+        let (fits, too_big) = (unfragmentable(572), unfragmentable(573));
+        host1.send(&fits);
+        host2.expect(|f| f == fits).await;
+        host1.send(&too_big);
+        // Fragmentation needed, of at most 600 bytes, and what it is about.
+        let is_answer = |f: &[u8]| {
+            f.len() == 14 + 576
+                && f[..12] == [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2]
+                && f[26..42] == [10, 0, 0, 2, 10, 0, 0, 1, 3, 4, f[36], f[37], 0, 0, 2, 88]
+                && f[42..] == too_big[14..14 + 548]
+        };
+        host1.expect(is_answer).await;
+    });
+}
+
 #[test]
 fn a_packet_out_meets_the_table_of_its_place_in_the_stream() {
     in_namespace(async |world| {

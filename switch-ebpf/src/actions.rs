@@ -4,8 +4,8 @@ use crate::{
     checksum::{add, diff32},
     maps::RULES,
     packet::Packet,
-    parse::{ETH_IPV4, ETH_IPV6, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP},
-    rewrite, set,
+    parse::{ETH_IPV4, ETH_IPV6, ETH_QINQ, ETH_VLAN, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP},
+    rewrite, sctp, set,
     state::{ActionRef, State, TAG_METADATA, TAG_NONE},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
@@ -85,7 +85,12 @@ extern "C" fn lime_on_key() -> u32 {
             }
             key.vlan_tci = (tci | VLAN_PRESENT).to_be_bytes();
         }
+        op::PUSH_MPLS | op::POP_MPLS | op::PUSH_PBB | op::POP_PBB => state.reshaped = 1,
         op::POP_VLAN => {
+            if matches!(u16::from_be_bytes(key.eth_type), ETH_VLAN | ETH_QINQ) {
+                // What is behind a third tag was not looked at.
+                state.reshaped = 1;
+            }
             key.vlan_tci = (state.inner_tags as u16).to_be_bytes();
             state.inner_tags >>= 16;
         }
@@ -100,8 +105,8 @@ extern "C" fn lime_on_key() -> u32 {
         op::SET_IPV6_SRC => set_half(&mut key.ip_src, action.a, c),
         op::SET_IPV6_DST => set_half(&mut key.ip_dst, action.a, c),
         // A later fragment has no such header, and gets none.
-        op::SET_L4_SRC if key.frag & FRAG_LATER == 0 => key.l4_src = action.a.to_be_bytes(),
-        op::SET_L4_DST if key.frag & FRAG_LATER == 0 => key.l4_dst = action.a.to_be_bytes(),
+        op::SET_L4_SRC | op::SET_SCTP_SRC if key.frag & FRAG_LATER == 0 => key.l4_src = action.a.to_be_bytes(),
+        op::SET_L4_DST | op::SET_SCTP_DST if key.frag & FRAG_LATER == 0 => key.l4_dst = action.a.to_be_bytes(),
         op::SET_IP_DSCP => key.ip_tos = (action.a as u8) << 2 | key.ip_tos & 3,
         op::SET_IP_ECN => key.ip_tos = key.ip_tos & !3 | action.a as u8 & 3,
         op::SET_ICMP_TYPE if key.frag & FRAG_LATER == 0 => key.l4_src = [0, action.a as u8],
@@ -242,6 +247,11 @@ pub fn on_packet<P: Packet>(packet: P, state: &mut State, action: &Action) -> bo
         op::SET_IP_DSCP => set_tos(packet, state, (action.a as u8) << 2, 0xfc),
         op::SET_IP_ECN => set_tos(packet, state, action.a as u8, 3),
         op::SET_TUNNEL_ID => true,
+        op::SET_SCTP_SRC | op::SET_SCTP_DST => sctp::set_port(packet, state, action),
+        op::SET_QUEUE => {
+            state.queue = action.b;
+            packet.set_queue(action.b)
+        }
         _ => rewrite::on_packet(packet, state, action),
     }
 }
@@ -302,7 +312,7 @@ pub fn fix_l4<P: Packet>(packet: P, state: &State, diff: u32, pseudo: bool) {
 }
 
 #[inline(always)]
-fn outer_tci<P: Packet>(packet: P, state: &State) -> u16 {
+pub fn outer_tci<P: Packet>(packet: P, state: &State) -> u16 {
     if state.tag == TAG_NONE {
         return 0;
     }

@@ -26,6 +26,9 @@ pub const END_TC: u32 = 3;
 /// [`State::end`], set while executing: an action stopped the packet, and its drop is counted.
 pub const END_STOPPED: u32 = 4;
 
+/// [`State::end`]: the packet's key is not known from here on ([`State::reshaped`]); classification goes on when it has been changed.
+pub const END_RESUME: u32 = 5;
+
 /// What a switch does with a packet on this host at a clock.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -69,7 +72,8 @@ pub extern "C" fn lime_classify() -> u32 {
         return 0;
     };
     state.end = END_LIMIT;
-    state.set = 0;
+    state.reshaped = 0;
+    set::restore(state);
     let mut context = state as *mut State;
     // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
     unsafe {
@@ -144,7 +148,7 @@ unsafe extern "C" fn step(_index: u64, context: *mut *mut State) -> u64 {
         let mask = rule.metadata_mask;
         state.key.metadata = state.key.metadata & !mask | rule.metadata & mask;
         state.table = rule.goto_table as u32;
-        return 0;
+        return unknown(state);
     }
     if run_set {
         if let Some(action) = set::action(state, SET_SLOT_OUTPUT) {
@@ -180,7 +184,17 @@ unsafe extern "C" fn step(_index: u64, context: *mut *mut State) -> u64 {
     state.key.in_phy_port = port.port_no;
     state.switch_slot = port.switch_slot;
     state.table = 0;
-    0
+    unknown(state)
+}
+
+/// Ends the walk (1) if the key is no longer that of the packet.
+#[inline(always)]
+fn unknown(state: &mut State) -> u64 {
+    if state.reshaped == 0 {
+        return 0;
+    }
+    state.end = if state.xdp != 0 { END_TC } else { END_RESUME };
+    1
 }
 
 /// The other end of the link that `port` is, if the packet can go on there in this run; else 0.

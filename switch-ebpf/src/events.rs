@@ -4,14 +4,21 @@ use crate::{
     counters,
     maps::{EVENTS, NETWORKS, PORTS, RULES, SWITCHES},
     packet::{Packet, opaque},
+    parse::{ETH_IPV4, ETH_IPV6},
     state::{State, TAG_METADATA},
 };
-use aya_ebpf::{helpers::generated::bpf_ringbuf_output, macros::map, maps::PerCpuArray};
-use switch_abi::{DropReason, EVENT_DATA_MAX, EVENT_HELD, EVENT_PACKET_IN, EventHeader};
+use aya_ebpf::{
+    helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output},
+    macros::map,
+    maps::PerCpuArray,
+};
+use switch_abi::{DropReason, EVENT_DATA_MAX, EVENT_HELD, EVENT_PACKET_IN, EVENT_TOO_BIG, EventHeader, TOO_BIG_DATA};
 
 /// An event being put together; too large for the stack. The ring wants sizes that are known beforehand for anything but a copy.
 #[repr(C, align(8))]
 struct Record {
+    /// When [`too_big`] last said something.
+    told: u64,
     header: EventHeader,
     data: [u8; EVENT_DATA_MAX],
 }
@@ -76,7 +83,7 @@ pub fn packet_in<P: Packet>(
     let result = unsafe {
         bpf_ringbuf_output(
             (&raw const EVENTS).cast_mut().cast(),
-            (&raw mut *record).cast(),
+            (&raw mut record.header).cast(),
             (size_of::<EventHeader>() as u32 + length) as u64,
             0,
         )
@@ -86,6 +93,78 @@ pub fn packet_in<P: Packet>(
     }
     0
 }
+
+/// Nanoseconds between two events of [`too_big`] on one CPU: a sender that is not told tries again.
+const TOO_BIG_PERIOD: u64 = 1_000_000;
+
+/// Has the sender of a packet told that the largest L3 packet for where it was to go is `mtu` bytes, where the packet asks for that:
+/// IPv6, and IPv4 with DF.
+#[inline(never)]
+pub fn too_big<P: Packet>(packet: P, state: &mut State, mtu: u32) -> u32 {
+    if state.l3_type == ETH_IPV4 as u32 {
+        match packet.read::<1>(state.l3 + 6) {
+            Some([flags]) if flags & DONT_FRAGMENT != 0 => {}
+            _ => return 0,
+        }
+    } else if state.l3_type != ETH_IPV6 as u32 {
+        return 0;
+    }
+    let (Some(record), Some(network), Some(port)) = (
+        RECORD.get_ptr_mut(0),
+        NETWORKS.get(state.network),
+        PORTS.get(state.origin),
+    ) else {
+        return 0;
+    };
+    // SAFETY: this CPU's record, which no other run uses meanwhile.
+    let record = unsafe { &mut *record };
+    // SAFETY: plain helper call.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if now.wrapping_sub(record.told) < TOO_BIG_PERIOD {
+        return 0;
+    }
+    record.told = now;
+    let mut length = packet.length();
+    if length > TOO_BIG_DATA {
+        length = TOO_BIG_DATA;
+    }
+    let length = opaque(length as usize) as u32;
+    if length > TOO_BIG_DATA {
+        return 0;
+    }
+    record.header = EventHeader {
+        kind: EVENT_TOO_BIG,
+        table: 0,
+        pad: 0,
+        reason: mtu,
+        network: network.id,
+        switch: 0,
+        version: state.clock,
+        in_port: port.port_no,
+        rule_slot: state.origin,
+        flags: 0,
+        rule_id: 0,
+        cookie: 0,
+        total_len: packet.length(),
+        data_len: length,
+    };
+    if !copy(packet, state, record, length) {
+        return 0;
+    }
+    // SAFETY: the record is longer than header and data.
+    unsafe {
+        bpf_ringbuf_output(
+            (&raw const EVENTS).cast_mut().cast(),
+            (&raw mut record.header).cast(),
+            (size_of::<EventHeader>() as u32 + length) as u64,
+            0,
+        );
+    }
+    0
+}
+
+/// In the byte with the IPv4 flags.
+const DONT_FRAGMENT: u8 = 0x40;
 
 /// In `max_len` of [`packet_in`] (which has no more arguments to give): the rule's outputs are held.
 pub const HELD: u32 = 1 << 31;

@@ -2,18 +2,22 @@
 
 use crate::{
     actions,
-    classify::END_STOPPED,
+    classify::{END_LIMIT, END_RESUME, END_STOPPED, lime_classify},
     counters, events,
-    maps::RULES,
+    maps::{PORTS, RULES, SWITCHES, load},
     output,
     packet::{Packet, opaque},
-    set,
+    parse, reshape, set,
     state::{ActionRef, MAX_STEPS, STEP_HELD, STEP_LIMIT, State, Step, TAG_NONE},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
-    DropReason, MAX_ACTIONS, NO_TABLE, PORT_NO_FLOOD, SET_SLOT_OUTPUT, SET_SLOTS, op,
+    DropReason, EVENT_REASON_INVALID_TTL, MAX_ACTIONS, NO_TABLE, PORT_NO_FLOOD, SET_SLOT_OUTPUT,
+    SET_SLOTS, SWITCH_INVALID_TTL, op,
 };
+
+/// How often classification goes on with a packet whose headers rules have changed.
+const MAX_RESUMES: u32 = 4;
 
 /// What the callback gets.
 #[repr(C)]
@@ -44,7 +48,8 @@ unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
     let (packet, state) = unsafe { ((*run).packet, &mut *(*run).state) };
     let index = state.step;
     if index >= state.steps {
-        return 1;
+        // The compiler knows what it returns, the verifier does not.
+        return opaque(resume(packet, state)) as u64;
     }
     // SAFETY: the mask keeps the index within the trace.
     let step = unsafe {
@@ -135,10 +140,70 @@ unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
         }
         _ => {
             state.change = reference;
-            // The compiler knows what it returns, the verifier does not.
-            (opaque(packet.change() as usize) != 0) as u64
+            // What is pending must go out as the packet is now.
+            flush(packet, state);
+            // The compiler knows what they return, the verifier does not.
+            if !reshape::is_rare(action.op) {
+                return (opaque(packet.change() as usize) != 0) as u64;
+            }
+            if opaque(packet.reshape() as usize) != 0 {
+                return 1;
+            }
+            (reshape::is_reshaping(action.op) && !again(packet, state)) as u64
         }
     }
+}
+
+/// Sends what is pending. XDP has but one output, at the end: what comes after it is left to TC by classification.
+#[inline(always)]
+fn flush<P: Packet>(packet: P, state: &State) {
+    if !P::XDP && state.pending.ifindex != 0 {
+        packet.flush();
+    }
+}
+
+/// Reads key and offsets from the packet as it is now.
+#[inline(always)]
+fn again<P: Packet>(packet: P, state: &mut State) -> bool {
+    if opaque(packet.parse() as usize) == parse::PARSED as usize {
+        return true;
+    }
+    counters::dropped(state.port, DropReason::ResizeFailed);
+    state.end = END_STOPPED;
+    false
+}
+
+/// The trajectory is at its end. Where that is because what follows was not known, the packet is read as it is now, and classified on from
+/// there. 1: the packet's way is at its end.
+#[inline(always)]
+fn resume<P: Packet>(packet: P, state: &mut State) -> usize {
+    if P::XDP || state.end != END_RESUME {
+        return 1;
+    }
+    if state.resumes >= MAX_RESUMES {
+        state.end = END_LIMIT;
+        return 1;
+    }
+    state.resumes += 1;
+    // Reading may make the packet longer.
+    flush(packet, state);
+    let Some(port) = PORTS.get(state.port) else {
+        return 1;
+    };
+    state.in_port = port.port_no;
+    set::carry(state);
+    let switch_slot = state.switch_slot;
+    if !again(packet, state) {
+        return 1;
+    }
+    state.steps = 0;
+    state.step = 0;
+    state.action = 0;
+    lime_classify();
+    // Back from where the trajectory ends.
+    state.switch_slot = switch_slot;
+    set::restore(state);
+    0
 }
 
 /// The present step is done. The set goes on to the next table, but not to the next switch.
@@ -148,23 +213,39 @@ fn next_step(state: &mut State, index: u32) {
     state.action = 0;
 }
 
-/// Runs the action `state.change`, which changes the packet. Returns 1 to end.
+/// Whether the controller is to get packets whose TTL runs out.
 #[inline(always)]
-pub fn change<P: Packet>(packet: P) -> u32 {
+fn invalid_ttl_wanted(state: &State) -> bool {
+    SWITCHES
+        .get(state.switch_slot)
+        .is_some_and(|switch| load(&switch.flags) & SWITCH_INVALID_TTL != 0)
+}
+
+/// Runs the action `state.change`, which changes the packet. Returns 1 to end. Two functions for the verifier's sake: `RARE` is [`reshape::is_rare`].
+#[inline(always)]
+pub fn change<P: Packet, const RARE: bool>(packet: P) -> u32 {
     let Some(state) = State::current() else {
         return 1;
     };
     let Some(action) = set::resolve(state.change) else {
         return 1;
     };
-    // What is pending must go out as the packet is now.
-    if state.pending.ifindex != 0 {
-        packet.flush();
-    }
-    if actions::on_packet(packet, state, action) {
+    let done = if RARE {
+        reshape::on_packet(packet, state, action)
+    } else {
+        actions::on_packet(packet, state, action)
+    };
+    if done {
         return 0;
     }
-    let resize = action.op == op::PUSH_VLAN || action.op == op::POP_VLAN && state.tag != TAG_NONE;
+    if !RARE && state.expired != 0 && invalid_ttl_wanted(state) {
+        let rule = state.change.rule;
+        events::packet_in(packet, state, rule, 0xffff, EVENT_REASON_INVALID_TTL);
+        state.end = END_STOPPED;
+        return 1;
+    }
+    let resize = state.refused != 0
+        || action.op == op::PUSH_VLAN || action.op == op::POP_VLAN && state.tag != TAG_NONE;
     let reason = if resize {
         DropReason::ResizeFailed
     } else if state.expired != 0 {

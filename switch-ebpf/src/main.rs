@@ -17,12 +17,16 @@ mod output;
 mod packet;
 mod parse;
 mod pipeline;
+mod reshape;
 mod rewrite;
+mod sctp;
 mod set;
 mod state;
 mod tc;
+mod tc_reshape;
 mod tunnel;
 mod xdp;
+mod xdp_reshape;
 
 use aya_ebpf::{
     macros::{classifier, xdp},

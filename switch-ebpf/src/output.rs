@@ -2,7 +2,7 @@
 
 use crate::{
     classify::{Role, role},
-    counters,
+    counters, events,
     maps::{PEERS, PORTS, SWITCHES, load},
     packet::Packet,
     state::{State, TAG_NONE},
@@ -20,7 +20,7 @@ pub fn emit<P: Packet>(packet: P, slot: u32) -> u32 {
     let Some(state) = State::current() else {
         return 0;
     };
-    if state.pending.ifindex != 0 {
+    if !P::XDP && state.pending.ifindex != 0 {
         packet.flush();
     }
     state.done += 1;
@@ -39,8 +39,8 @@ pub fn emit<P: Packet>(packet: P, slot: u32) -> u32 {
             if ifindex == 0 {
                 return counters::drop(slot, DropReason::PortDown as u32);
             }
-            if mtu != 0 && l3_length(packet, state) > mtu && !packet.is_gso() {
-                return counters::drop(slot, DropReason::TooBig as u32);
+            if mtu != 0 && l3_length(packet, state) > mtu {
+                return too_big(packet, state, slot, mtu);
             }
             state.pending.ifindex = ifindex;
             state.pending.peer = 0;
@@ -112,9 +112,11 @@ pub fn tunnel_to<P: Packet>(
     if peer == 0 || ifindex == 0 {
         return counters::drop(slot, DropReason::NoPath as u32);
     }
-    let length = packet.length() + header.len - 14 + TUNNEL_OPTION_LEN as u32;
-    if mtu != 0 && length > mtu && !packet.is_gso() {
-        return counters::drop(slot, DropReason::TooBig as u32);
+    let overhead = header.len - 14 + TUNNEL_OPTION_LEN as u32;
+    let length = packet.length() - state.excess + overhead;
+    if mtu != 0 && length > mtu {
+        let room = mtu - (length - l3_length(packet, state));
+        return too_big(packet, state, slot, room);
     }
     state.pending.ifindex = ifindex;
     state.pending.peer = peer;
@@ -132,6 +134,10 @@ pub fn cross_link<P: Packet>(packet: P, state: &mut State, from: u32, to: u32) {
     counters::tx(from, length);
     counters::rx(to, length);
     state.port = to;
+    if state.queue != 0 {
+        state.queue = 0;
+        packet.set_queue(0);
+    }
     // Whether rules drop it is a matter of each switch.
     state.done = 0;
     if let Some(port) = PORTS.get(to) {
@@ -185,6 +191,9 @@ pub fn flush<P: Packet>(packet: P) -> u32 {
         return 0;
     };
     let port = state.pending.count_port;
+    if P::XDP {
+        return counters::drop(port, DropReason::RedirectFailed as u32);
+    }
     let length = packet.length();
     let sent = if state.pending.peer == 0 {
         packet.clone_to(state.pending.ifindex)
@@ -232,8 +241,17 @@ pub fn finish<P: Packet>(packet: P, state: &mut State) -> i32 {
     packet.redirect(state.pending.ifindex)
 }
 
-/// Length of the L3 packet: what MTUs measure.
+/// Drops a packet that is longer than the largest L3 packet for where it was to go, and has its sender told.
+#[inline(never)]
+fn too_big<P: Packet>(packet: P, state: &mut State, slot: u32, mtu: u32) -> u32 {
+    if state.origin != 0 {
+        events::too_big(packet, state, mtu);
+    }
+    counters::drop(slot, DropReason::TooBig as u32)
+}
+
+/// Length of the L3 packet, or of a segment if it is to be segmented: what MTUs measure.
 #[inline(always)]
 fn l3_length<P: Packet>(packet: P, state: &State) -> u32 {
-    packet.length() - 14 - if state.tag == TAG_NONE { 0 } else { 4 }
+    packet.length() - state.excess - 14 - if state.tag == TAG_NONE { 0 } else { 4 }
 }

@@ -2,7 +2,7 @@
 
 /// A frame, as the kernel hands it to a program. Offsets count from the start of the Ethernet header; a VLAN tag in
 /// the socket buffer's metadata is not among the bytes.
-pub trait Packet: Stages + Copy {
+pub trait Packet: Stages + crate::reshape::Reshape + Copy {
     /// Whether this is XDP: one output, no events.
     const XDP: bool;
     /// Verdict: drop.
@@ -15,7 +15,14 @@ pub trait Packet: Stages + Copy {
     /// The frame's length, with a tag in the metadata.
     fn length(self) -> u32;
     /// Whether the frame is to be segmented later, so that its length is no measure against an MTU.
-    fn is_gso(self) -> bool;
+    #[inline(always)]
+    fn is_gso(self) -> bool {
+        self.segment_size() != 0
+    }
+    /// Bytes of payload in a segment of a frame that is to be segmented later; 0: it is not.
+    fn segment_size(self) -> u32;
+    /// Chooses the queue of devices that it goes out by; 0: none. False: not at XDP.
+    fn set_queue(self, queue: u32) -> bool;
     /// The bytes at an offset (below 2048), if the frame is long enough.
     fn read<const N: usize>(self, offset: u32) -> Option<[u8; N]>;
     /// Copies `length` bytes (1 to `room`, which must be a constant) from an offset to memory.
@@ -120,6 +127,8 @@ pub trait Stages {
     fn parse(self) -> u32;
     /// [`crate::execute::change`].
     fn change(self) -> u32;
+    /// [`crate::execute::change`] of rare actions.
+    fn reshape(self) -> u32;
     /// [`crate::output::emit`].
     fn emit(self, slot: u32) -> u32;
     /// [`crate::output::flush`].
@@ -130,7 +139,7 @@ pub trait Stages {
 
 /// [`Stages`] as global functions of these names.
 macro_rules! stages {
-    ($packet:ident, $context:ty, $parse:ident, $change:ident, $emit:ident, $flush:ident, $strip:ident) => {
+    ($packet:ident, $context:ty, $parse:ident, $change:ident, $reshape:ident, $emit:ident, $flush:ident, $strip:ident) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $parse(context: *mut $context) -> u32 {
@@ -140,7 +149,13 @@ macro_rules! stages {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $change(context: *mut $context) -> u32 {
-            crate::execute::change($packet(context))
+            crate::execute::change::<_, false>($packet(context))
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $reshape(context: *mut $context) -> u32 {
+            crate::execute::change::<_, true>($packet(context))
         }
 
         #[unsafe(no_mangle)]
@@ -170,6 +185,11 @@ macro_rules! stages {
             #[inline(always)]
             fn change(self) -> u32 {
                 $change(self.0)
+            }
+
+            #[inline(always)]
+            fn reshape(self) -> u32 {
+                $reshape(self.0)
             }
 
             #[inline(always)]

@@ -53,6 +53,9 @@ const MIN_PAYLOAD: u32 = 28;
 /// The same, for IPv6.
 const MIN_PAYLOAD_IPV6: u32 = 48;
 
+/// [`Packet::segment_size`] of packets whose fragments are segments (GSO_BY_FRAGS).
+const GSO_BY_FRAGMENTS: u32 = 0xffff;
+
 /// [`parse`]: done.
 pub const PARSED: u32 = 0;
 /// [`parse`]: the frame has no Ethernet header.
@@ -139,9 +142,33 @@ pub fn parse<P: Packet>(packet: P) -> u32 {
     PARSED
 }
 
+/// By how many bytes a packet that is to be segmented, and has just been parsed, is longer than one of its segments. Of protocols whose segments
+/// are not known (SCTP: one per fragment), all but headers: they count as fitting anywhere.
+#[inline(never)]
+pub fn excess<P: Packet>(packet: P, state: &State) -> u32 {
+    let payload = if state.l4 != 0 && state.proto == PROTO_TCP as u32 {
+        let Some([offset]) = packet.read::<1>(state.l4 + 12) else {
+            return 0;
+        };
+        state.l4 + (offset >> 4) as u32 * 4
+    } else if state.l4 != 0 {
+        state.l4 + 8
+    } else {
+        state.l3
+    };
+    let (there, segment) = (behind(packet, state, payload), packet.segment_size());
+    if segment == GSO_BY_FRAGMENTS {
+        there
+    } else if there > segment {
+        there - segment
+    } else {
+        0
+    }
+}
+
 /// How many bytes there are from an offset on.
 #[inline(always)]
-fn behind<P: Packet>(packet: P, state: &State, offset: u32) -> u32 {
+pub fn behind<P: Packet>(packet: P, state: &State, offset: u32) -> u32 {
     // A tag in the metadata counts for the length, but is not among the bytes.
     let metadata = if state.tag == TAG_METADATA { 4 } else { 0 };
     packet.length() - metadata - offset

@@ -1,7 +1,7 @@
 //! From a frame at a port or on the underlay to its verdict.
 
 use crate::{
-    classify::{self, END, END_LIMIT, END_MISS, END_TC, Role},
+    classify::{self, END, END_LIMIT, END_MISS, END_RESUME, END_TC, Role},
     counters, execute,
     maps::{DEVICES, NETWORKS, PORTS, SWITCHES, TUNNEL_PORTS, load},
     output,
@@ -97,6 +97,9 @@ fn deliver<P: Packet>(
     if kind != PORT_LOCAL && kind != PORT_REMOTE {
         return Err(Stop::Drop(slot, DropReason::PortDown));
     }
+    if P::XDP && state.arrival.queue != 0 {
+        return Err(Stop::Pass);
+    }
     state.clock = state.arrival.clock;
     state.port = slot;
     if packet.length() < state.base + 14 {
@@ -105,12 +108,21 @@ fn deliver<P: Packet>(
     if packet.strip_outer() == 0 {
         return Err(Stop::Drop(slot, DropReason::ResizeFailed));
     }
+    if state.arrival.queue != 0 {
+        packet.set_queue(state.arrival.queue & 0xffff);
+    }
     state.tag = match packet.read::<2>(12) {
         Some([0x81, 0x00] | [0x88, 0xa8]) if state.tag == crate::state::TAG_NONE => {
             crate::state::TAG_INLINE
         }
         _ => state.tag,
     };
+    if packet.is_gso() {
+        state.base = 0;
+        if packet.parse() == parse::PARSED {
+            state.excess = parse::excess(packet, state);
+        }
+    }
     packet.emit(slot);
     Ok(output::finish(packet, state))
 }
@@ -144,6 +156,10 @@ fn process<P: Packet>(packet: P, state: &mut State, slot: u32) -> Result<i32, St
         parse::TOO_SHORT => return Err(Stop::Drop(slot, DropReason::ResizeFailed)),
         _ => return Err(Stop::Drop(slot, DropReason::Malformed)),
     }
+    state.origin = slot;
+    if packet.is_gso() {
+        state.excess = parse::excess(packet, state);
+    }
     if let Role::Relay(peer) = role {
         strip(packet, state, slot)?;
         output::tunnel_to(packet, state, peer, TUNNEL_PROCESS, port.id, slot, false);
@@ -160,7 +176,7 @@ fn process<P: Packet>(packet: P, state: &mut State, slot: u32) -> Result<i32, St
     execute::execute(packet, state);
     let reason = match state.end {
         END_MISS => Some(DropReason::TableMiss),
-        END_LIMIT => Some(DropReason::HopLimit),
+        END_LIMIT | END_RESUME => Some(DropReason::HopLimit),
         END if state.done == 0 => Some(DropReason::RuleDrop),
         _ => None,
     };

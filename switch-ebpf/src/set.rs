@@ -57,6 +57,42 @@ pub fn outputs(state: &State) -> bool {
     state.set >> SET_SLOT_OUTPUT != 0
 }
 
+/// Keeps the set as it is now for classification to begin with.
+#[inline(always)]
+pub fn carry(state: &mut State) {
+    state.set_carried = state.set;
+    if state.set != 0 {
+        // As words: copied as structs, the compiler would make it a call of `memcpy`, byte by byte.
+        let from = (&raw const state.set_actions).cast::<u64>();
+        let to = (&raw mut state.carried_actions).cast::<u64>();
+        copy(from, to);
+    }
+}
+
+/// The set as classification began with it.
+#[inline(always)]
+pub fn restore(state: &mut State) {
+    state.set = state.set_carried;
+    if state.set != 0 {
+        let from = (&raw const state.carried_actions).cast::<u64>();
+        let to = (&raw mut state.set_actions).cast::<u64>();
+        copy(from, to);
+    }
+}
+
+#[inline(always)]
+fn copy(from: *const u64, to: *mut u64) {
+    const _: () = assert!(size_of::<ActionRef>() == size_of::<u64>());
+    let mut i = 0;
+    while i < SET_SLOTS as usize {
+        // SAFETY: both are arrays of SET_SLOTS elements of that size; volatile, so that it stays a loop.
+        unsafe {
+            core::ptr::write_volatile(to.add(i), core::ptr::read_volatile(from.add(i)));
+        }
+        i += 1;
+    }
+}
+
 /// Where the action in a slot is.
 #[inline(always)]
 pub fn reference(state: &State, slot: u32) -> ActionRef {

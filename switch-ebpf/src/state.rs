@@ -35,7 +35,7 @@ pub struct Step {
 }
 
 /// Where an action is.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy)]
 pub struct ActionRef {
     /// Rule slot.
@@ -131,6 +131,24 @@ pub struct State {
     pub flood_skip: u32,
     /// 1: an action found a TTL that runs out.
     pub expired: u32,
+    /// 1: while classifying, an action changed the packet such that its key is not known.
+    pub reshaped: u32,
+    /// 1: an action failed because the kernel refused to change the packet.
+    pub refused: u32,
+    /// How often classification went on with a packet that was changed: [`crate::execute`].
+    pub resumes: u32,
+    /// Of a packet that is to be segmented: by how many bytes it is longer than a segment; else 0.
+    pub excess: u32,
+    /// 1: a packet that is to be segmented has labels as part of its link-layer header, and can not go into a tunnel.
+    pub labelled: u32,
+    /// Queue that actions chose; 0: none.
+    pub queue: u32,
+    /// Port slot that the packet came in by on this host; 0: not to be told of errors.
+    pub origin: u32,
+    /// VLAN tags in [`State::tags`].
+    pub tag_count: u32,
+    /// VLAN tags (TPID in the upper half, TCI in the lower) that were taken off while the packet is changed, outer one first.
+    pub tags: [u32; crate::reshape::MAX_TAGS],
     /// The output not made yet.
     pub pending: Pending,
     /// The tunnel frame that the packet came in.
@@ -145,6 +163,10 @@ pub struct State {
     pub set: u64,
     /// The set's actions by slot: rule slot, and index among its actions.
     pub set_actions: [ActionRef; switch_abi::SET_SLOTS as usize],
+    /// The set's slots in use when classification began.
+    pub set_carried: u64,
+    /// Their actions.
+    pub carried_actions: [ActionRef; switch_abi::SET_SLOTS as usize],
     /// The key as the mask being searched has it ([`switch_abi::CompactMask::compact`]).
     pub masked: [u64; switch_abi::KEY_WORDS],
     /// The table search under way.
@@ -187,7 +209,14 @@ impl State {
         state.l4 = 0;
         state.tag = TAG_NONE;
         state.set = 0;
+        state.set_carried = 0;
         state.expired = 0;
+        state.refused = 0;
+        state.resumes = 0;
+        state.excess = 0;
+        state.labelled = 0;
+        state.queue = 0;
+        state.origin = 0;
         state.key.metadata = 0;
         state.key.tunnel_id = 0;
         Some(state)

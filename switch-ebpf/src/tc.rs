@@ -6,6 +6,7 @@ use crate::{
     state::{State, TAG_INLINE, TAG_METADATA, TAG_NONE},
     tunnel::{STRIP_IPV4, STRIP_IPV6},
 };
+use switch_abi::queue_priority;
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::generated::{
@@ -16,7 +17,7 @@ use aya_ebpf::{
 };
 
 // <linux/bpf.h>, flags of bpf_skb_adjust_room.
-const FIXED_GSO: u64 = 1 << 0;
+pub const FIXED_GSO: u64 = 1 << 0;
 const ENCAP_L3_IPV4: u64 = 1 << 1;
 const ENCAP_L3_IPV6: u64 = 1 << 2;
 const ENCAP_L4_UDP: u64 = 1 << 4;
@@ -24,7 +25,7 @@ const ENCAP_L2_ETH: u64 = 1 << 6;
 const DECAP_L3_IPV4: u64 = 1 << 7;
 const DECAP_L3_IPV6: u64 = 1 << 8;
 const ENCAP_L2_SHIFT: u64 = 56;
-const ADJ_ROOM_MAC: u32 = 1;
+pub const ADJ_ROOM_MAC: u32 = 1;
 
 /// Length of an IPv6 header.
 const OUTER_IP_MAX: u32 = 40;
@@ -36,7 +37,7 @@ pub struct Tc(pub *mut __sk_buff);
 impl Tc {
     /// `skb->protocol`, which may lag behind the bytes after the pipeline's own changes.
     #[inline(always)]
-    fn protocol(self) -> u16 {
+    pub fn protocol(self) -> u16 {
         // SAFETY: the context is valid for the program's run.
         u16::from_be(unsafe { (*self.0).protocol } as u16)
     }
@@ -48,13 +49,13 @@ impl Tc {
     }
 
     #[inline(always)]
-    fn vlan_push(self, tpid: u16, tci: u16) -> bool {
+    pub fn vlan_push(self, tpid: u16, tci: u16) -> bool {
         // SAFETY: the context is valid for the program's run.
         unsafe { bpf_skb_vlan_push(self.0, tpid.to_be(), tci) == 0 }
     }
 
     #[inline(always)]
-    fn vlan_pop(self) -> bool {
+    pub fn vlan_pop(self) -> bool {
         // SAFETY: the context is valid for the program's run.
         unsafe { bpf_skb_vlan_pop(self.0) == 0 }
     }
@@ -78,17 +79,20 @@ impl Tc {
         }
     }
 
-    /// Makes `skb->protocol` this one (IPv4 or IPv6), which resizing asks for. Popping a tag takes the protocol from the bytes; so an
-    /// EtherType is written there (the caller overwrites it later), and two tags are pushed and popped: one would
-    /// only be in the metadata. The frame has no tag.
+    /// Takes `skb->protocol`, and a tag into the metadata, from the bytes, as popping a tag does: two are pushed and popped, since one would
+    /// only be in the metadata.
     #[inline(always)]
-    fn pretend(self, eth_type: u16) -> bool {
-        self.write(12, eth_type.to_be_bytes())
-            && self.vlan_push(ETH_VLAN, 1)
+    pub fn reread(self) -> bool {
+        self.vlan_push(ETH_VLAN, 1)
             && self.vlan_push(ETH_VLAN, 1)
             && self.vlan_pop()
             && self.vlan_pop()
-            && self.protocol() == eth_type
+    }
+
+    /// Makes `skb->protocol` this one, since resizing asks for IP. The caller overwrites the EtherType later. Only for frames without tags.
+    #[inline(always)]
+    pub fn assume(self, eth_type: u16) -> bool {
+        self.write(12, eth_type.to_be_bytes()) && self.reread() && self.protocol() == eth_type
     }
 
     /// Before Linux 6.3, a frame out of a tunnel keeps `skb->protocol` of the outer header; with the other IP version's it could not be
@@ -96,7 +100,7 @@ impl Tc {
     #[inline(always)]
     fn take_protocol(self, inner: u16) -> bool {
         let ip = inner == ETH_IPV4 || inner == ETH_IPV6;
-        !ip || self.protocol() == inner || self.pretend(inner)
+        !ip || self.protocol() == inner || self.assume(inner)
     }
 
     /// Appends the second tag and what follows it, which is among the bytes, to the inner Ethernet header in the prefix.
@@ -126,7 +130,7 @@ impl Tc {
 }
 
 #[inline(always)]
-fn is_tag(eth_type: u16) -> bool {
+pub fn is_tag(eth_type: u16) -> bool {
     eth_type == ETH_VLAN || eth_type == ETH_QINQ
 }
 
@@ -135,6 +139,7 @@ stages!(
     __sk_buff,
     lime_tc_parse,
     lime_tc_change,
+    lime_tc_reshape,
     lime_tc_emit,
     lime_tc_flush,
     lime_tc_strip
@@ -158,17 +163,32 @@ impl Packet for Tc {
     }
 
     #[inline(always)]
-    fn is_gso(self) -> bool {
+    fn segment_size(self) -> u32 {
         // SAFETY: the context is valid for the program's run.
-        unsafe { (*self.0).gso_size != 0 }
+        unsafe { (*self.0).gso_size }
+    }
+
+    #[inline(always)]
+    fn set_queue(self, queue: u32) -> bool {
+        // SAFETY: the context is valid for the program's run; programs may write these two words.
+        unsafe {
+            (*self.0).priority = queue_priority(queue);
+            // The kernel's numbers begin at 1; 0: any.
+            (*self.0).queue_mapping = if queue == 0 { 0 } else { queue + 1 };
+        }
+        true
     }
 
     #[inline(always)]
     fn read<const N: usize>(self, offset: u32) -> Option<[u8; N]> {
         let offset = offset & 0x7ff;
         // SAFETY: the context is valid for the program's run; bounds are checked before the read.
+        // Volatile: kept from an earlier read, it might be spilled as the 32 bits that it seems to be, and be no pointer any more.
         unsafe {
-            let (data, end) = ((*self.0).data as usize, (*self.0).data_end as usize);
+            let (data, end) = (
+                core::ptr::read_volatile(&raw const (*self.0).data) as usize,
+                core::ptr::read_volatile(&raw const (*self.0).data_end) as usize,
+            );
             let at = opaque(data + offset as usize);
             if at + N <= end {
                 return Some(gather(at));
@@ -288,6 +308,9 @@ impl Packet for Tc {
 
     #[inline(always)]
     fn encapsulate(self, state: &mut State, outer: u32) -> bool {
+        if state.labelled != 0 {
+            return false;
+        }
         let mut grow = outer;
         if self.has_metadata_tag() {
             // Removing it pulls the next one, if any, out of the bytes into the metadata.
@@ -308,7 +331,7 @@ impl Packet for Tc {
             }
         }
         let protocol = self.protocol();
-        if protocol != ETH_IPV4 && protocol != ETH_IPV6 && !self.pretend(ETH_IPV4) {
+        if protocol != ETH_IPV4 && protocol != ETH_IPV6 && !self.assume(ETH_IPV4) {
             return false;
         }
         let l3 = if outer == STRIP_IPV4 {
@@ -323,7 +346,7 @@ impl Packet for Tc {
             // buffer's start, and the payload has not moved), so that it only needs the room. Segmentation goes by the
             // outer protocol, which is not set then.
             let around = if outer == STRIP_IPV4 { ETH_IPV4 } else { ETH_IPV6 };
-            if self.is_gso() && self.protocol() != around && !self.pretend(around) {
+            if self.is_gso() && self.protocol() != around && !self.assume(around) {
                 return false;
             }
             if !self.resize(grow as i32, FIXED_GSO) {
@@ -369,7 +392,7 @@ impl Packet for Tc {
         if !self.resize(by, FIXED_GSO | l3)
             && !self.resize(by, FIXED_GSO)
             && !self.shrink_short(shrink)
-            && !(self.pretend(ETH_IPV4) && self.resize(by, FIXED_GSO))
+            && !(self.assume(ETH_IPV4) && self.resize(by, FIXED_GSO))
         {
             return false;
         }

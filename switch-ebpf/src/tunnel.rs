@@ -8,7 +8,7 @@ use crate::{
 };
 use switch_abi::{
     DropReason, GENEVE_ETHERNET, KEY_WORDS, NETWORK_UNTAGGED, NetworkEntry, OPTION_CLASS,
-    OPTION_TYPE, OPTION_VERSION, OUTER_IPV4_LEN, OUTER_IPV6_LEN, TUNNEL_OPTION_LEN, TUNNEL_PORT,
+    OPTION_TYPE, OPTION_VERSION, OUTER_IPV4_LEN, OUTER_IPV6_LEN, TUNNEL_DELIVER, TUNNEL_OPTION_LEN, TUNNEL_PORT,
     TunnelPeerKey, hash_key, serial_le,
 };
 
@@ -58,10 +58,7 @@ pub fn build<P: Packet>(packet: P, state: &mut State) -> Option<u32> {
         i += 1;
     }
     let inner = packet.length();
-    if state.source_port == 0 {
-        let words: &[u64; KEY_WORDS] = state.key.words();
-        state.source_port = SOURCE_PORT_BASE | hash_key(1, words, SOURCE_PORT_WORDS) & 0x3fff;
-    }
+    source_port(state);
     let udp = (8 + TUNNEL_OPTION_LEN as u32 + inner).min(0xffff);
     let ipv4 = header.len == OUTER_IPV4_LEN as u32;
     if ipv4 {
@@ -84,6 +81,15 @@ pub fn build<P: Packet>(packet: P, state: &mut State) -> Option<u32> {
     }
 }
 
+/// Chooses the source port by the key, if that has not been done.
+#[inline(always)]
+pub fn source_port(state: &mut State) {
+    if state.source_port == 0 {
+        let words: &[u64; KEY_WORDS] = state.key.words();
+        state.source_port = SOURCE_PORT_BASE | hash_key(1, words, SOURCE_PORT_WORDS) & 0x3fff;
+    }
+}
+
 #[inline(always)]
 fn udp_and_option<const AT: usize>(state: &mut State, length: u16, network: &NetworkEntry) {
     let [s0, s1] = (state.source_port as u16).to_be_bytes();
@@ -94,6 +100,13 @@ fn udp_and_option<const AT: usize>(state: &mut State, length: u16, network: &Net
     let [c0, c1] = OPTION_CLASS.to_be_bytes();
     let [p0, p1, p2, p3] = state.pending.port_id.to_be_bytes();
     let [k0, k1, k2, k3] = state.clock.to_be_bytes();
+    // The next switch begins without.
+    let queue = if state.pending.kind == TUNNEL_DELIVER as u32 {
+        state.queue
+    } else {
+        0
+    };
+    let [q0, q1, q2, q3] = queue.to_be_bytes();
     let (kind, hops) = (state.pending.kind as u8, state.hops as u8);
     // UDP's checksum is zero: over IPv6, RFC 6935 allows that for tunnels.
     let bytes: [u8; 36] = [
@@ -129,10 +142,10 @@ fn udp_and_option<const AT: usize>(state: &mut State, length: u16, network: &Net
         k1,
         k2,
         k3,
-        0,
-        0,
-        0,
-        0,
+        q0,
+        q1,
+        q2,
+        q3,
     ];
     state.prefix[AT..AT + 36].copy_from_slice(&bytes);
 }
@@ -188,7 +201,8 @@ pub struct Arrival {
     pub clock: u32,
     /// Outer UDP source port.
     pub source_port: u32,
-    pub pad: u32,
+    /// Queue of the egress port; 0: none.
+    pub queue: u32,
 }
 
 /// [`examine`]: a tunnel frame from a peer of the network.
@@ -275,6 +289,7 @@ fn examine_udp<P: Packet, const AT: u32>(packet: P, state: &mut State) -> u32 {
     state.arrival.hops = o[14] as u32;
     state.arrival.port = u32::from_be_bytes([o[16], o[17], o[18], o[19]]);
     state.arrival.clock = u32::from_be_bytes([o[20], o[21], o[22], o[23]]);
+    state.arrival.queue = u32::from_be_bytes([o[24], o[25], o[26], o[27]]);
     let Some(network) = TUNNEL_PEERS.get_ptr(&state.sender) else {
         return UNKNOWN_PEER;
     };

@@ -44,6 +44,7 @@ stages!(
     xdp_md,
     lime_xdp_parse,
     lime_xdp_change,
+    lime_xdp_reshape,
     lime_xdp_emit,
     lime_xdp_flush,
     lime_xdp_strip
@@ -67,7 +68,12 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
-    fn is_gso(self) -> bool {
+    fn segment_size(self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
+    fn set_queue(self, _queue: u32) -> bool {
         false
     }
 

@@ -80,6 +80,7 @@ fn packet_in(p: &v1::PacketIn) -> What {
         reason: match p.reason() {
             v1::PacketInReason::NoMatch => "no_match",
             v1::PacketInReason::Action => "action",
+            v1::PacketInReason::InvalidTtl => "invalid_ttl",
         },
         table: p.table,
         cookie: p.cookie,

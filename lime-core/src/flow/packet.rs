@@ -20,6 +20,8 @@ pub enum PacketInReason {
     NoMatch,
     /// An ordinary rule's output action sent it.
     Action,
+    /// A rule's action found a TTL that runs out, and the switch tells its controller of those (OpenFlow 1.3.5, 7.4.1).
+    InvalidTtl,
 }
 
 /// A packet, or its beginning, on its way to the controller.

@@ -33,7 +33,9 @@ same_enum! {
     GroupType = GroupType {
         All = All, Select = Select, Indirect = Indirect, FastFailover = FastFailover,
     }
-    PacketInReason = PacketInReason { NoMatch = NoMatch, Action = Action }
+    PacketInReason = PacketInReason {
+        NoMatch = NoMatch, Action = Action, InvalidTtl = InvalidTtl,
+    }
 }
 
 impl From<RemovedReason> for v1::flow_removed::Reason {

@@ -3,7 +3,7 @@
 use lime_core::PortNo;
 use lime_core::flow::{Action, Field, Match, Rule};
 use switch_abi::{
-    Action as Op, EVENT_REASON_ACTION, EVENT_REASON_NO_MATCH, FlowKey, MAX_ACTIONS,
+    Action as Op, EVENT_REASON_ACTION, EVENT_REASON_NO_MATCH, FlowKey, MAX_ACTIONS, MAX_QUEUE,
     RULE_CLEAR_ACTIONS, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, op,
 };
 
@@ -157,6 +157,10 @@ fn compile_action(
             PortNo::FLOOD => out.push(op::FLOOD, 0, 0, none),
             PortNo::CONTROLLER => out.push(op::CONTROLLER, max_len, reason, none),
             to if to.is_ordinary() => out.push(op::OUTPUT, 0, port(to)?, none),
+            PortNo::LOCAL => Err(DatapathError::unsupported(
+                "output to LOCAL",
+                "a virtual switch has no network stack of its own: give it a port for the host or VM that is to have the packets",
+            )),
             to => Err(DatapathError::invalid(
                 format!("output to port {:#x}", to.0),
                 "rules output to ordinary ports, IN_PORT, ALL, FLOOD and CONTROLLER",
@@ -169,15 +173,16 @@ fn compile_action(
         Action::DecNwTtl => out.push(op::DEC_NW_TTL, 0, 0, none),
         Action::SetMplsTtl(ttl) => out.push(op::SET_MPLS_TTL, ttl.into(), 0, none),
         Action::DecMplsTtl => out.push(op::DEC_MPLS_TTL, 0, 0, none),
-        Action::CopyTtlOut
-        | Action::CopyTtlIn
-        | Action::PushMpls(_)
-        | Action::PopMpls(_)
-        | Action::PushPbb(_)
-        | Action::PopPbb
-        | Action::SetQueue(_) => Err(DatapathError::unsupported(
-            format!("action {action:?}"),
-            "the data path does not have this action",
+        Action::CopyTtlOut => out.push(op::COPY_TTL_OUT, 0, 0, none),
+        Action::CopyTtlIn => out.push(op::COPY_TTL_IN, 0, 0, none),
+        Action::PushMpls(eth_type) => out.push(op::PUSH_MPLS, eth_type, 0, none),
+        Action::PopMpls(eth_type) => out.push(op::POP_MPLS, eth_type, 0, none),
+        Action::PushPbb(eth_type) => out.push(op::PUSH_PBB, eth_type, 0, none),
+        Action::PopPbb => out.push(op::POP_PBB, 0, 0, none),
+        Action::SetQueue(queue) if queue <= MAX_QUEUE => out.push(op::SET_QUEUE, 0, queue, none),
+        Action::SetQueue(queue) => Err(DatapathError::invalid(
+            format!("set_queue:{queue}"),
+            "queues are 1 to 65533, and 0 for none: queue n is class 1:n of the device's qdisc",
         )),
         Action::Group(group) => Err(DatapathError::unsupported(
             format!("group {group}"),
@@ -262,10 +267,8 @@ fn set_field(out: &mut Compiled, field: Field, value: u128) -> Result<()> {
         Field::MplsTc => out.push(op::SET_MPLS_TC, value as u16, 0, [0; 8]),
         Field::PbbIsid => out.push(op::SET_PBB_ISID, 0, value as u32, [0; 8]),
         Field::TunnelId => out.push(op::SET_TUNNEL_ID, 0, 0, (value as u64).to_be_bytes()),
-        Field::SctpSrc | Field::SctpDst => Err(DatapathError::unsupported(
-            format!("set-field {field:?}"),
-            "SCTP's checksum (CRC32c) covers the whole packet and would have to be computed anew",
-        )),
+        Field::SctpSrc => out.push(op::SET_SCTP_SRC, value as u16, 0, [0; 8]),
+        Field::SctpDst => out.push(op::SET_SCTP_DST, value as u16, 0, [0; 8]),
         _ => Err(DatapathError::unsupported(
             format!("set-field {field:?}"),
             "the data path does not write this field",
@@ -284,10 +287,12 @@ fn flags(apply: &[Op], write: &[Op]) -> u8 {
     if applied && (outputs > 0 || written.is_some()) {
         flags |= RULE_CONTROLLER_AND_OUTPUT;
     }
+    // XDP has no queues.
+    let queue = apply.iter().chain(write).any(|a| a.op == op::SET_QUEUE);
     let one_port_at_the_end =
         outputs == 0 || outputs == 1 && apply.last().is_some_and(|a| a.op == op::OUTPUT);
     let to_a_port = written.is_none_or(|a| a.op == op::OUTPUT);
-    if !controller && one_port_at_the_end && to_a_port {
+    if !controller && !queue && one_port_at_the_end && to_a_port {
         flags |= RULE_XDP;
     }
     flags
@@ -443,6 +448,50 @@ mod tests {
         let group = vec![Action::Group(1)];
         let e = compile_actions(&rule(Match::any(), group, None), |p| Ok(p.0)).err();
         assert!(matches!(e, Some(DatapathError::Unsupported { .. })));
+    }
+
+    #[test]
+    fn what_xdp_has_not_is_left_to_tc_and_what_nobody_has_is_refused() {
+        let compile = |actions| compile_actions(&rule(Match::any(), actions, None), |p| Ok(p.0));
+        let out = Action::output(PortNo(1));
+        let c = compile(vec![Action::PushMpls(0x8847), out.clone()]).unwrap();
+        assert_eq!((c.actions[0].op, c.actions[0].a), (op::PUSH_MPLS, 0x8847));
+        assert_eq!(c.flags, RULE_XDP);
+        let c = compile(vec![Action::SetQueue(5), out.clone()]).unwrap();
+        assert_eq!((c.actions[0].op, c.actions[0].b), (op::SET_QUEUE, 5));
+        assert_eq!(c.flags, 0);
+        let e = compile(vec![Action::SetQueue(MAX_QUEUE + 1), out]).err();
+        assert!(matches!(e, Some(DatapathError::Invalid { .. })));
+        let e = compile(vec![Action::output(PortNo::LOCAL)]).err();
+        assert!(matches!(e, Some(DatapathError::Unsupported { .. })));
+    }
+
+    #[test]
+    fn the_slots_of_a_set_are_in_the_order_of_the_standard() {
+        let set = |field| Action::SetField { field, value: 0 };
+        let actions = [
+            Action::CopyTtlIn,
+            Action::PopVlan,
+            Action::PopMpls(0x0800),
+            Action::PopPbb,
+            Action::PushMpls(0x8847),
+            Action::PushPbb(0x88e7),
+            Action::PushVlan(0x8100),
+            Action::CopyTtlOut,
+            Action::DecMplsTtl,
+            Action::DecNwTtl,
+            set(Field::EthDst),
+            set(Field::SctpDst),
+            Action::SetQueue(1),
+            Action::output(PortNo(1)),
+        ];
+        let kinds: Vec<_> = actions.iter().map(Action::set_kind).collect();
+        assert!(kinds.is_sorted(), "{kinds:?}");
+        let compiled = compile_actions(&rule(Match::any(), actions.to_vec(), Some(1)), |p| Ok(p.0));
+        let compiled = compiled.unwrap();
+        let slots = compiled.actions[..compiled.count as usize].iter();
+        let slots: Vec<_> = slots.map(switch_abi::set_slot).collect();
+        assert!(slots.is_sorted_by(|a, b| a < b), "{slots:?}");
     }
 
     #[test]

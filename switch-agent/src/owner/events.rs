@@ -6,7 +6,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use lime_core::flow::MAX_LEN_ALL;
 use lime_core::{Epoch, NetworkId, PortNo, RuleId, SwitchId};
 use lime_proto::v1::{self, agent_message::Message};
-use switch_abi::{EVENT_HELD, EVENT_PACKET_IN, EVENT_REASON_ACTION, EventHeader};
+use switch_abi::{
+    EVENT_HELD, EVENT_PACKET_IN, EVENT_REASON_ACTION, EVENT_REASON_INVALID_TTL, EVENT_TOO_BIG,
+    EventHeader,
+};
 use tracing::debug;
 
 use super::Owner;
@@ -59,6 +62,10 @@ impl Owner {
 
     fn event(&mut self, header: &EventHeader, mut data: Vec<u8>) -> Option<v1::Event> {
         let network = NetworkId(header.network);
+        if header.kind == EVENT_TOO_BIG {
+            self.answer_too_big(header, &data);
+            return None;
+        }
         if header.kind != EVENT_PACKET_IN || !self.networks.contains_key(&network) {
             debug!(header.kind, %network, "event of another kind or network; dropped");
             return None;
@@ -72,10 +79,10 @@ impl Owner {
             held_id = id;
             data = cut(data, max_len);
         }
-        let reason = if header.reason == EVENT_REASON_ACTION {
-            v1::PacketInReason::Action
-        } else {
-            v1::PacketInReason::NoMatch
+        let reason = match header.reason {
+            EVENT_REASON_ACTION => v1::PacketInReason::Action,
+            EVENT_REASON_INVALID_TTL => v1::PacketInReason::InvalidTtl,
+            _ => v1::PacketInReason::NoMatch,
         };
         Some(v1::Event {
             network: header.network,

@@ -3,12 +3,14 @@
 use lime_core::flow::{Action, PacketOut};
 use lime_core::{Epoch, NetworkId, PortNo, SwitchId};
 use lime_proto::v1::{self, agent_message::Message};
-use switch_abi::{TUNNEL_DELIVER, TUNNEL_PROCESS};
+use switch_abi::{EventHeader, TUNNEL_DELIVER, TUNNEL_PROCESS};
 use tracing::debug;
 
 use super::Owner;
 use crate::error::{CommandError, CommandResult, chain};
+use crate::packet::too_big;
 use crate::packet_out::{Emit, Tag, cut, run};
+use crate::reconcile::DesiredPlace;
 
 /// The cookie of a packet-in that no rule caused (OpenFlow 1.3.5, 7.4.1).
 const NO_COOKIE: u64 = u64::MAX;
@@ -68,9 +70,9 @@ impl Owner {
             )));
         }
         for emit in run(&view, in_port, actions, packet)? {
-            let (kind, port, packet) = match emit {
-                Emit::Deliver(port, packet) => (TUNNEL_DELIVER, port, packet),
-                Emit::Process(port, packet) => (TUNNEL_PROCESS, port, packet),
+            let (kind, port, queue, packet) = match emit {
+                Emit::Deliver(port, queue, packet) => (TUNNEL_DELIVER, port, queue, packet),
+                Emit::Process(port, packet) => (TUNNEL_PROCESS, port, 0, packet),
                 Emit::Controller(max_len, packet) => {
                     let total_len = packet.len() as u32;
                     self.outbox.push(Message::Event(v1::Event {
@@ -95,6 +97,7 @@ impl Owner {
                 vni,
                 kind,
                 port,
+                queue,
                 clock,
             };
             self.injector
@@ -102,6 +105,41 @@ impl Owner {
                 .map_err(|e| CommandError::internal(chain(&e)))?;
         }
         Ok(())
+    }
+
+    /// Tells the sender of a packet that did not fit how long one may be: out of the port that the packet came in by.
+    pub(super) fn answer_too_big(&mut self, header: &EventHeader, packet: &[u8]) {
+        let network = NetworkId(header.network);
+        let Some(answer) = too_big(packet, header.reason) else {
+            return;
+        };
+        let desired = self.networks.get(&network).and_then(|n| n.desired());
+        let (Some(desired), Some(port), Ok(clock)) = (
+            desired,
+            self.datapath.port_at(header.rule_slot),
+            self.datapath.clock(network),
+        ) else {
+            return;
+        };
+        let (kind, port) = match desired.ports.get(&port).map(|p| &p.place) {
+            _ if clock == Epoch::ZERO => return,
+            Some(DesiredPlace::Link(other)) => (TUNNEL_PROCESS, *other),
+            Some(_) => (TUNNEL_DELIVER, port),
+            None => return,
+        };
+        let tag = Tag {
+            vni: desired.vni,
+            kind,
+            port,
+            queue: 0,
+            clock,
+        };
+        if let Err(error) = self.injector.send(&tag, &answer) {
+            debug!(
+                error = chain(&error),
+                "the sender of a packet that is too big is not told"
+            );
+        }
     }
 
     pub(super) fn release_held(&mut self, ids: &[u64]) {

@@ -8,7 +8,7 @@ pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
 
 /// The one's-complement sum of the bytes, not folded.
-fn sum(bytes: &[u8]) -> u32 {
+pub(super) fn sum(bytes: &[u8]) -> u32 {
     bytes
         .chunks(2)
         .map(|pair| {
@@ -16,6 +16,11 @@ fn sum(bytes: &[u8]) -> u32 {
             u32::from(u16::from_be_bytes([pair[0], low]))
         })
         .sum()
+}
+
+/// The checksum field for a sum over all that it covers, the field being zero.
+pub(super) fn finish(sum: u32) -> u16 {
+    !fold(sum)
 }
 
 fn fold(mut sum: u32) -> u16 {

@@ -7,7 +7,9 @@ mod edit;
 mod layout;
 mod protocols;
 mod tags;
+mod too_big;
 
 pub use checksum::complete_partial;
 pub use edit::{EditError, edit};
 pub use layout::{Layout, Network};
+pub use too_big::too_big;

@@ -81,9 +81,17 @@ fn less_one(ttl: u8) -> Result<u8, EditError> {
 
 /// The new entry goes in front of all other tags. Its fields are those of the entry it is in front of; else its TTL is that of IP.
 fn push_mpls(frame: &mut Vec<u8>, layout: &Layout, eth_type: u16) {
-    let outer = layout.mpls(frame).filter(|at| *at == 14);
-    let entry = match outer {
-        Some(at) => [frame[at], frame[at + 1], frame[at + 2] & !1, frame[at + 3]],
+    let entry = match layout.mpls(frame) {
+        Some(at) => {
+            // The bottom of the stack, unless the next header is an entry, and not a VLAN tag.
+            let bottom = u8::from(at != 14);
+            [
+                frame[at],
+                frame[at + 1],
+                frame[at + 2] & !1 | bottom,
+                frame[at + 3],
+            ]
+        }
         None => {
             let ttl = layout.ip().map_or(0, |at| ip_ttl(frame, at));
             [0, 0, 1, ttl]

@@ -54,6 +54,8 @@ pub struct Tag {
     pub kind: u8,
     /// Out of, or in at, this port.
     pub port: PortId,
+    /// Queue of that port, if the packet goes out of it; 0: none.
+    pub queue: u32,
     /// The clock that it was processed at.
     pub clock: Epoch,
 }
@@ -76,7 +78,7 @@ impl Tag {
             reserved: 0,
             port: self.port.0.to_be_bytes(),
             clock: self.clock.0.to_be_bytes(),
-            reserved2: [0; 4],
+            queue: self.queue.to_be_bytes(),
         };
         // SAFETY: repr(C), alignment 1, only bytes.
         unsafe { std::mem::transmute(option) }
@@ -202,6 +204,7 @@ mod tests {
     #[test]
     fn a_tunnel_frame_is_laid_out_as_the_abi_says() {
         let tag = Tag {
+            queue: 7,
             vni: 0x010203,
             kind: switch_abi::TUNNEL_DELIVER,
             port: PortId(7),
@@ -226,6 +229,7 @@ mod tests {
         assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
         assert_eq!(frame[42..50], [0x05, 0x40, 0x65, 0x58, 1, 2, 3, 0]);
         assert_eq!(frame[50..58], [0xff, 0x4c, 0x81, 4, 1, 1, 8, 0]);
+        assert_eq!(frame[66..70], [0, 0, 0, 7]);
         assert_eq!(frame[58..66], [0, 0, 0, 7, 0, 0, 0, 9]);
     }
 }

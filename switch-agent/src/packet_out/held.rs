@@ -156,6 +156,15 @@ pub fn remaining(
             op::DEC_NW_TTL => Some(Action::DecNwTtl),
             op::SET_MPLS_TTL => Some(Action::SetMplsTtl(action.a as u8)),
             op::DEC_MPLS_TTL => Some(Action::DecMplsTtl),
+            op::SET_SCTP_SRC => Some(set(Field::SctpSrc, action.a.into())),
+            op::SET_SCTP_DST => Some(set(Field::SctpDst, action.a.into())),
+            op::COPY_TTL_IN => Some(Action::CopyTtlIn),
+            op::COPY_TTL_OUT => Some(Action::CopyTtlOut),
+            op::PUSH_MPLS => Some(Action::PushMpls(action.a)),
+            op::POP_MPLS => Some(Action::PopMpls(action.a)),
+            op::PUSH_PBB => Some(Action::PushPbb(action.a)),
+            op::POP_PBB => Some(Action::PopPbb),
+            op::SET_QUEUE => Some(Action::SetQueue(action.b)),
             // The controller has it already.
             op::CONTROLLER => {
                 told = true;
@@ -192,6 +201,56 @@ mod tests {
         assert!(packets.release(ids[1]).is_none());
         packets.clear(Some(NetworkId(2)));
         assert!(packets.release(ids[2]).is_some());
+    }
+
+    #[test]
+    fn every_operation_that_changes_packets_comes_back() {
+        let sctp = {
+            let mut packet = vec![0; 12];
+            packet.extend([8, 0, 0x45, 0, 0, 32, 0, 0, 0, 0, 64, 132]);
+            packet.resize(14 + 32, 0);
+            packet
+        };
+        let changes = [
+            (op::COPY_TTL_IN, 0, 0, Action::CopyTtlIn),
+            (op::COPY_TTL_OUT, 0, 0, Action::CopyTtlOut),
+            (op::PUSH_MPLS, 0x8848, 0, Action::PushMpls(0x8848)),
+            (op::POP_MPLS, 0x0800, 0, Action::PopMpls(0x0800)),
+            (op::PUSH_PBB, 0x88e7, 0, Action::PushPbb(0x88e7)),
+            (op::POP_PBB, 0, 0, Action::PopPbb),
+            (op::SET_QUEUE, 0, 70_000, Action::SetQueue(70_000)),
+            (
+                op::SET_SCTP_SRC,
+                7,
+                0,
+                Action::SetField {
+                    field: Field::SctpSrc,
+                    value: 7,
+                },
+            ),
+            (
+                op::SET_SCTP_DST,
+                9,
+                0,
+                Action::SetField {
+                    field: Field::SctpDst,
+                    value: 9,
+                },
+            ),
+        ];
+        let controller = switch_abi::Action {
+            op: op::CONTROLLER,
+            ..Default::default()
+        };
+        let mut compiled = vec![controller];
+        compiled.extend(changes.iter().map(|&(op, a, b, _)| switch_abi::Action {
+            op,
+            a,
+            b,
+            ..Default::default()
+        }));
+        let expected: Vec<Action> = changes.into_iter().map(|c| c.3).collect();
+        assert_eq!(remaining(&compiled, &sctp, &HashMap::new()), expected);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use lime_core::flow::{Action, MAX_LEN_ALL};
 use lime_core::{PortId, PortNo};
 use lime_proto::v1::agent_error::Code;
+use switch_abi::MAX_QUEUE;
 use thiserror::Error;
 
 use crate::error::CommandError;
@@ -40,8 +41,8 @@ impl SwitchView {
 /// What is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Emit {
-    /// Out of this port.
-    Deliver(PortId, Vec<u8>),
+    /// Out of this port, by this queue of it (0: none).
+    Deliver(PortId, u32, Vec<u8>),
     /// Through the switch, as come in at this port.
     Process(PortId, Vec<u8>),
     /// To the controller, at most this many bytes.
@@ -68,8 +69,8 @@ pub enum PacketOutError {
         "group {0}: the action list refers to a group, which must be resolved by the coordinator"
     )]
     Group(u32),
-    /// Frames of packet-outs go to their ports' hosts by tunnel, which has no queues.
-    #[error("set_queue:{0}: packet-outs cannot choose a queue")]
+    /// There is no such queue.
+    #[error("set_queue:{0}: queues are 1 to {MAX_QUEUE}, and 0 for none")]
     Queue(u32),
     /// An action does not fit the packet.
     #[error(transparent)]
@@ -83,7 +84,7 @@ impl From<PacketOutError> for CommandError {
     fn from(error: PacketOutError) -> Self {
         let code = match error {
             PacketOutError::NoSuchPort(_) | PacketOutError::NoSuchInPort(_) => Code::NotFound,
-            PacketOutError::Group(_) | PacketOutError::Queue(_) => Code::Unsupported,
+            PacketOutError::Group(_) => Code::Unsupported,
             _ => Code::Invalid,
         };
         Self::new(code, error.to_string())
@@ -101,13 +102,23 @@ pub fn run(
     mut packet: Vec<u8>,
 ) -> Result<Vec<Emit>, PacketOutError> {
     let mut out = Vec::new();
+    let mut queue = 0;
     for action in actions {
         match *action {
             Action::Output { port, max_len } => {
+                let before = out.len();
                 output(switch, in_port, port, max_len, &packet, &mut out)?;
+                for emit in &mut out[before..] {
+                    if let Emit::Deliver(_, by, _) = emit {
+                        *by = queue;
+                    }
+                }
             }
             Action::Group(id) => return Err(PacketOutError::Group(id)),
-            Action::SetQueue(queue) => return Err(PacketOutError::Queue(queue)),
+            Action::SetQueue(chosen) if chosen > MAX_QUEUE => {
+                return Err(PacketOutError::Queue(chosen));
+            }
+            Action::SetQueue(chosen) => queue = chosen,
             _ => match packet::edit(&mut packet, action) {
                 // The packet is dropped here; what was sent of it before is sent (OpenFlow 1.3.5, 5.12).
                 Err(EditError::TtlExpired) => break,
@@ -166,7 +177,7 @@ fn output(
 fn send(port: &PortView, packet: &[u8]) -> Emit {
     match port.link {
         Some(other) => Emit::Process(other, packet.to_vec()),
-        None => Emit::Deliver(port.id, packet.to_vec()),
+        None => Emit::Deliver(port.id, 0, packet.to_vec()),
     }
 }
 
@@ -209,7 +220,7 @@ mod tests {
         emits
             .iter()
             .map(|e| match e {
-                Emit::Deliver(p, _) => (p.0, false),
+                Emit::Deliver(p, ..) => (p.0, false),
                 Emit::Process(p, _) => (p.0, true),
                 Emit::Controller(..) => (0, false),
             })
@@ -267,11 +278,32 @@ mod tests {
             },
         ];
         let emits = run(&switch(), PortNo::CONTROLLER, &actions, frame()).unwrap();
-        assert_eq!(emits[0], Emit::Deliver(PortId(101), frame()));
+        assert_eq!(emits[0], Emit::Deliver(PortId(101), 0, frame()));
         let Emit::Controller(6, packet) = &emits[1] else {
             panic!("{emits:?}");
         };
         assert_eq!(cut(packet.clone(), 6), [2, 0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_queue_is_for_the_outputs_behind_it() {
+        let actions = [
+            Action::output(PortNo(1)),
+            Action::SetQueue(9),
+            Action::output(PortNo(2)),
+            Action::output(PortNo(4)),
+        ];
+        let emits = run(&switch(), PortNo::CONTROLLER, &actions, frame()).unwrap();
+        assert_eq!(
+            emits,
+            [
+                Emit::Deliver(PortId(101), 0, frame()),
+                Emit::Deliver(PortId(102), 9, frame()),
+                Emit::Process(PortId(900), frame()),
+            ]
+        );
+        let too_high = [Action::SetQueue(MAX_QUEUE + 1)];
+        assert!(run(&switch(), PortNo::CONTROLLER, &too_high, frame()).is_err());
     }
 
     #[test]

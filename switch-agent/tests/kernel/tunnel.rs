@@ -72,7 +72,7 @@ fn geneve(
 }
 
 /// A tunnel frame from the other host.
-fn arriving(inner: &[u8], kind: u8, hops: u8, port: u32, clock: u32) -> Vec<u8> {
+pub fn arriving(inner: &[u8], kind: u8, hops: u8, port: u32, clock: u32) -> Vec<u8> {
     let outer = outer_ipv4(THERE, HERE, (20 + 8 + 28 + inner.len()) as u16);
     [
         &outer,
@@ -83,7 +83,7 @@ fn arriving(inner: &[u8], kind: u8, hops: u8, port: u32, clock: u32) -> Vec<u8> 
 }
 
 /// Peer 2 over IPv4 and peer 3 over IPv6; ports 2 and 3 are on them.
-fn world() -> World {
+pub fn world() -> World {
     let mut w = World::new();
     w.peer(2, template(&outer_ipv4(HERE, THERE, 0), 2));
     w.peer(3, template(&outer_ipv6(0), 2));

@@ -35,7 +35,14 @@ pub struct Outcome {
     pub verdict: Verdict,
     pub frame: Vec<u8>,
     pub moved: BTreeMap<String, u64>,
+    /// `skb->priority` (TC).
+    pub priority: u32,
 }
+
+/// Length of `struct __sk_buff`, and where things are in it.
+const BUFFER: usize = 192;
+const BUFFER_PRIORITY: usize = 32;
+const BUFFER_GSO_SIZE: usize = 176;
 
 impl Outcome {
     /// Asserts on the verdict and on everything that moved (`name` = 1, or `name=n`).
@@ -64,6 +71,8 @@ pub struct World {
     cpus: u32,
     rules: Vec<RuleEntry>,
     masks: Vec<FlowKey>,
+    /// What the TC program's context begins with.
+    buffer: [u8; BUFFER],
 }
 
 /// Shorthand for actions.
@@ -112,6 +121,7 @@ impl World {
             cpus,
             rules: vec![],
             masks: vec![],
+            buffer: [0; BUFFER],
         };
         world.reset();
         world
@@ -159,6 +169,12 @@ impl World {
             },
         );
         world.set(maps::DEVICES, DEVICE, IN);
+    }
+
+    /// No rules any more; ports stay.
+    pub fn clear(&mut self) {
+        self.rules.clear();
+        self.masks.clear();
     }
 
     pub fn set<T: aya::Pod>(&mut self, map: &str, index: u32, value: T) {
@@ -257,7 +273,13 @@ impl World {
         change: impl FnOnce(&mut RuleEntry),
     ) -> u32 {
         let slot = self.rules.len() as u32 + 1;
-        let tc_only = [op::CONTROLLER, op::ALL, op::FLOOD, op::IN_PORT];
+        let tc_only = [
+            op::CONTROLLER,
+            op::ALL,
+            op::FLOOD,
+            op::IN_PORT,
+            op::SET_QUEUE,
+        ];
         let outputs = actions.iter().filter(|a| a.op == op::OUTPUT).count();
         let last = actions
             .iter()
@@ -411,6 +433,15 @@ impl World {
         self.run_program(mode, frame, programs::XDP_PORT, programs::TC_PORT)
     }
 
+    /// Runs the TC program for a switch port on a buffer that is to be segmented into this many bytes of payload each.
+    pub fn run_gso(&mut self, frame: &[u8], segment: u32) -> Outcome {
+        self.buffer = [0; BUFFER];
+        self.buffer[BUFFER_GSO_SIZE..BUFFER_GSO_SIZE + 4].copy_from_slice(&segment.to_ne_bytes());
+        let outcome = self.run(Mode::Tc, frame);
+        self.buffer = [0; BUFFER];
+        outcome
+    }
+
     /// Runs the program for an underlay device.
     pub fn receive(&mut self, mode: Mode, frame: &[u8]) -> Outcome {
         self.run_program(mode, frame, programs::XDP_UNDERLAY, programs::TC_UNDERLAY)
@@ -418,7 +449,8 @@ impl World {
 
     fn run_program(&mut self, mode: Mode, frame: &[u8], xdp: &str, tc: &str) -> Outcome {
         let before = self.counters();
-        let mut out = vec![0; 16384];
+        let mut out = vec![0; 65536];
+        let mut after = [0; BUFFER];
         let options = || {
             let mut options = TestRunOptions::new();
             options.data_in = Some(frame);
@@ -443,11 +475,15 @@ impl World {
                 }
                 program.test_run(TestRunOptions {
                     data_out: Some(&mut out),
+                    ctx_in: Some(&self.buffer),
+                    ctx_out: Some(&mut after),
                     ..options()
                 })
             }
         };
         let result = result.unwrap();
+        let word = after[BUFFER_PRIORITY..BUFFER_PRIORITY + 4].try_into();
+        let priority = u32::from_ne_bytes(word.unwrap());
         out.truncate(result.data_size_out as usize);
         let verdict = match (mode, result.return_value as i32) {
             (Mode::Xdp, 1) | (Mode::Tc, 2) => Verdict::Drop,
@@ -467,6 +503,7 @@ impl World {
             verdict,
             frame: out,
             moved,
+            priority,
         }
     }
 }

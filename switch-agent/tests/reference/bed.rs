@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use lime_core::flow::{Action, Rule};
 use lime_core::{Epoch, HostId, NetworkId, PortId, PortNo, RuleId, SwitchId};
 use lime_reference::{Count, Event, Place as Leads, Port};
-use switch_abi::{DropReason, EVENT_REASON_NO_MATCH, TUNNEL_DELIVER};
+use switch_abi::{DropReason, EVENT_PACKET_IN, EVENT_REASON_NO_MATCH, TUNNEL_DELIVER};
 use switch_agent::datapath::{
     AttachMode, Datapath, DatapathError, EventRing, Limits, PeerRoute, Place, PortSettings,
     SwitchSettings,
@@ -307,6 +307,10 @@ impl Bed {
             }
         }
         self.ring.drain(|header, data| {
+            if header.kind != EVENT_PACKET_IN {
+                // What senders are told is not for the controller.
+                return;
+            }
             observed.events.push(Event {
                 switch: SwitchId(header.switch - mode as u32 * 10),
                 table: header.table,

@@ -157,19 +157,17 @@ fn outcomes(scenario: &Scenario, fault: Option<Fault>) -> Vec<Outcome> {
 fn planted_bugs_are_found() {
     let mut bed = Bed::new();
     for fault in Fault::ALL {
-        if fault == Fault::SctpChecksumForgotten && rules::refuses_sctp() {
-            continue;
-        }
         // In which scenarios it shows, the reference can say itself, sooner than the kernel.
         let shows = |seed: &u64| {
             let scenario = generate::scenario(*seed);
             outcomes(&scenario, Some(fault)) != outcomes(&scenario, None)
         };
-        let seed = (1..=MOST_SEEDS)
-            .find(shows)
-            .unwrap_or_else(|| panic!("{fault:?} does not show"));
-        let (scenario, difference) = failure(&mut bed, seed, Some(fault))
-            .unwrap_or_else(|| panic!("{fault:?} is not found with seed {seed}"));
+        // Where a packet's way is not promised to be as the reference's, it is not compared: then another scenario has to show it.
+        let (seed, (scenario, difference)) = (1..=MOST_SEEDS)
+            .filter(shows)
+            .take(5)
+            .find_map(|seed| Some((seed, failure(&mut bed, seed, Some(fault))?)))
+            .unwrap_or_else(|| panic!("{fault:?} does not show or is not found"));
         println!("{fault:?}, found with seed {seed}:\n{scenario}{difference}");
         assert!(scenario.rules.len() <= 5, "{fault:?} is made small");
     }
