@@ -340,9 +340,8 @@ fn tcp_stays_in_large_frames_on_one_host_and_through_the_tunnel() {
         for slot in 0..4 {
             // Table misses are IPv6 neighbour discovery.
             let mut drops = world.port_counters(slot).drops;
-            // A copy of a flood may come when the device is full of the bulk transfer: as any switch drops then.
-            let refused = std::mem::take(&mut drops[DropReason::RedirectFailed as usize]);
-            assert!(refused < 10, "{refused} copies refused at port {slot}");
+            // By its last byte ff02::2 is h2's address for these rules: a router solicitation of h2 goes back to its port.
+            drops[DropReason::OutputToInPort as usize] = 0;
             assert_eq!(drops[1..], [0; DROP_REASONS - 1], "drops at port {slot}");
         }
     }
