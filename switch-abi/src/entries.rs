@@ -126,12 +126,12 @@ impl TableRef {
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TupleEntry {
-    /// Which bits of the key the tuple's rules compare.
-    pub mask: CompactMask,
     /// No rule in this tuple has a higher priority.
     pub max_priority: u32,
     /// Unique on this host among all tuples of all tables, never 0: goes into the hash, and into [`RuleEntry::tuple`].
     pub id: u32,
+    /// Which bits of the key the tuple's rules compare.
+    pub mask: CompactMask,
 }
 
 const _: () = assert!(size_of::<TupleEntry>() == 160);

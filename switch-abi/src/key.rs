@@ -127,14 +127,14 @@ impl FlowKey {
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CompactMask {
-    /// The mask's words that are not zero, in order; the rest is zero.
-    pub words: [u64; KEY_WORDS],
-    /// Which word of the key each of them is for.
-    pub index: [u8; KEY_WORDS],
-    /// How many there are.
+    /// How many words the mask uses.
     pub count: u32,
     /// Zero.
     pub pad: u32,
+    /// Where in the key the word is that each of them is for, in bytes.
+    pub offset: [u8; KEY_WORDS],
+    /// The mask's words that are not zero, in order; the rest is zero.
+    pub words: [u64; KEY_WORDS],
 }
 
 impl CompactMask {
@@ -145,18 +145,23 @@ impl CompactMask {
             if word != 0 {
                 let at = compact.count as usize;
                 compact.words[at] = word;
-                compact.index[at] = i as u8;
+                compact.offset[at] = i as u8 * 8;
                 compact.count += 1;
             }
         }
         compact
     }
 
+    /// Which word of the key the one in place `at` is for.
+    fn index(&self, at: usize) -> usize {
+        self.offset[at] as usize / 8 % KEY_WORDS
+    }
+
     /// The whole mask.
     pub fn expand(&self) -> FlowKey {
         let mut words = [0; KEY_WORDS];
         for at in 0..(self.count as usize).min(KEY_WORDS) {
-            words[self.index[at] as usize % KEY_WORDS] = self.words[at];
+            words[self.index(at)] = self.words[at];
         }
         FlowKey::from_words(words)
     }
@@ -166,7 +171,7 @@ impl CompactMask {
         let mut words = [0; KEY_WORDS];
         // Unused words of the mask are zero.
         for (at, word) in words.iter_mut().enumerate() {
-            *word = key.words()[self.index[at] as usize % KEY_WORDS] & self.words[at];
+            *word = key.words()[self.index(at)] & self.words[at];
         }
         words
     }
@@ -174,16 +179,36 @@ impl CompactMask {
 
 const HASH_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// Factors of the words of a key, odd. They fit the immediate operand of a BPF instruction.
+pub const MIX: [u64; KEY_WORDS] = [
+    0x5f35_6495,
+    0x7c0d_5a37,
+    0x4b1f_9e6d,
+    0x6a09_e667,
+    0x3b67_ae85,
+    0x7a54_ff53,
+    0x510e_527f,
+    0x5b05_688d,
+    0x1f83_d9ab,
+    0x4be0_cd19,
+    0x6bdb_629b,
+    0x5167_b3d1,
+    0x7f4a_7c15,
+    0x2545_f491,
+    0x74ad_85eb,
+    0x6c62_272f,
+];
+
 /// Start of a hash within the tuple `tuple` ([`crate::TupleEntry::id`]).
 #[inline(always)]
 pub fn hash_start(tuple: u32) -> u64 {
     (tuple as u64).wrapping_mul(HASH_FACTOR)
 }
 
-/// Takes one more word into a hash.
+/// Takes the word in place `at` into a hash.
 #[inline(always)]
-pub fn hash_word(hash: u64, word: u64) -> u64 {
-    (hash.rotate_left(5) ^ word).wrapping_mul(HASH_FACTOR)
+pub fn hash_word(hash: u64, at: usize, word: u64) -> u64 {
+    hash.wrapping_add(word.wrapping_mul(MIX[at]))
 }
 
 /// The end of a hash.
@@ -197,8 +222,8 @@ pub fn hash_end(mut hash: u64) -> u32 {
 /// Hash of the first `count` words of a compact key ([`CompactMask::compact`]) within the tuple `tuple`
 /// ([`crate::TupleEntry::id`]). Kernel and agent must agree on it bit by bit.
 ///
-/// A multiply-rotate mix per word (as in FxHash) with a final avalanche: one multiplication per word, which is what a BPF
-/// program can afford. It is not keyed; a chain that grows past [`crate::MAX_CHAIN`] is refused by the agent.
+/// The sum of the words, each times a factor of its own (a multilinear hash), with a final avalanche: the multiplications do not wait for
+/// each other, and three instructions per word are what a BPF program can afford. It is not keyed; a chain that grows past [`crate::MAX_CHAIN`] is refused by the agent.
 #[inline(always)]
 pub fn hash_key(tuple: u32, words: &[u64; KEY_WORDS], count: u32) -> u32 {
     let mut h = hash_start(tuple);
@@ -207,7 +232,7 @@ pub fn hash_key(tuple: u32, words: &[u64; KEY_WORDS], count: u32) -> u32 {
         if i as u32 >= count {
             break;
         }
-        h = hash_word(h, words[i]);
+        h = hash_word(h, i, words[i]);
         i += 1;
     }
     hash_end(h)

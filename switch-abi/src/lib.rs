@@ -29,10 +29,12 @@ pub use tunnel::*;
 
 /// Version of everything in this crate. Written to [`Meta`] in the pinned maps; an agent that finds
 /// another version there must not adopt them.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Names of the maps in the kernel object. Pinned under the same names.
 pub mod maps {
+    /// `ARRAY` of what the programs remember of flows, a row for each CPU. The agent gives it its size and nothing else.
+    pub const CACHE: &str = "CACHE";
     /// `ARRAY` of one [`crate::Meta`].
     pub const META: &str = "META";
     /// mmap-able `ARRAY` of [`crate::NetworkEntry`], by network slot.

@@ -56,6 +56,10 @@ struct Options {
     #[arg(long, env = "LIME_PORTS", default_value_t = Limits::default().ports)]
     ports: u32,
 
+    /// Flows that each CPU remembers: a power of two, or 0 for none (only when the programs are loaded).
+    #[arg(long, env = "LIME_FLOW_CACHE", default_value_t = Limits::default().flow_cache)]
+    flow_cache: u32,
+
     /// Remove programs, maps, links, the recirculation device and saved state, and exit. Traffic stops.
     #[arg(long)]
     unload: bool,
@@ -90,6 +94,7 @@ impl Options {
             limits: Limits {
                 rules: self.rules,
                 ports: self.ports,
+                flow_cache: self.flow_cache,
                 ..Limits::default()
             },
         }

@@ -54,7 +54,7 @@ fn limits() -> Limits {
         switches: 4,
         peers: 4,
         event_ring_bytes: 1 << 16,
-        flow_cache: true,
+        flow_cache: 64,
     }
 }
 

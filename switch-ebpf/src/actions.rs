@@ -4,7 +4,9 @@ use crate::{
     checksum::{add, diff32},
     maps::RULES,
     packet::Packet,
-    parse::{ETH_IPV4, ETH_IPV6, ETH_QINQ, ETH_VLAN, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP},
+    parse::{
+        ETH_IPV4, ETH_IPV6, ETH_QINQ, ETH_VLAN, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP,
+    },
     rewrite, sctp, set,
     state::{ActionRef, State, TAG_METADATA, TAG_NONE},
 };
@@ -105,8 +107,12 @@ extern "C" fn lime_on_key() -> u32 {
         op::SET_IPV6_SRC => set_half(&mut key.ip_src, action.a, c),
         op::SET_IPV6_DST => set_half(&mut key.ip_dst, action.a, c),
         // A later fragment has no such header, and gets none.
-        op::SET_L4_SRC | op::SET_SCTP_SRC if key.frag & FRAG_LATER == 0 => key.l4_src = action.a.to_be_bytes(),
-        op::SET_L4_DST | op::SET_SCTP_DST if key.frag & FRAG_LATER == 0 => key.l4_dst = action.a.to_be_bytes(),
+        op::SET_L4_SRC | op::SET_SCTP_SRC if key.frag & FRAG_LATER == 0 => {
+            key.l4_src = action.a.to_be_bytes()
+        }
+        op::SET_L4_DST | op::SET_SCTP_DST if key.frag & FRAG_LATER == 0 => {
+            key.l4_dst = action.a.to_be_bytes()
+        }
         op::SET_IP_DSCP => key.ip_tos = (action.a as u8) << 2 | key.ip_tos & 3,
         op::SET_IP_ECN => key.ip_tos = key.ip_tos & !3 | action.a as u8 & 3,
         op::SET_ICMP_TYPE if key.frag & FRAG_LATER == 0 => key.l4_src = [0, action.a as u8],

@@ -3,7 +3,6 @@
 use crate::{
     actions,
     maps::{BUCKETS, PORTS, RULES, SWITCHES, TABLES, TUPLES, bucket_mask, load},
-    packet::opaque,
     set,
     state::{MAX_STEPS, STEP_HELD, STEP_LIMIT, State, Step},
 };
@@ -11,8 +10,8 @@ use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
     KEY_WORDS, MAX_ACTIONS, MAX_CHAIN, MAX_SWITCH_HOPS, MAX_TABLES, MAX_TUPLES, NO_TABLE,
     PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, SET_SLOT_OUTPUT, SWITCH_ACTIVE,
-    SWITCH_HOLD, SWITCH_RELAY, SwitchEntry, TableRef, hash_end, hash_start, hash_word, op,
-    serial_le, visible,
+    SWITCH_HOLD, SWITCH_RELAY, SwitchEntry, TableRef, TupleEntry, hash_end, hash_start, hash_word,
+    op, serial_le, visible,
 };
 
 /// [`State::end`]: the last rule has no goto.
@@ -74,18 +73,31 @@ pub extern "C" fn lime_classify() -> u32 {
     state.end = END_LIMIT;
     state.reshaped = 0;
     set::restore(state);
+    // The first table without a callback, which costs more than what it does.
+    if step(state) != 0 {
+        return 0;
+    }
     let mut context = state as *mut State;
     // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
     unsafe {
-        bpf_loop(MAX_STEPS, step as *mut c_void, (&raw mut context).cast(), 0);
+        bpf_loop(
+            MAX_STEPS - 1,
+            next_step as *mut c_void,
+            (&raw mut context).cast(),
+            0,
+        );
     }
     0
 }
 
-/// One table. Returns 1 to end the walk.
-unsafe extern "C" fn step(_index: u64, context: *mut *mut State) -> u64 {
+unsafe extern "C" fn next_step(_index: u64, context: *mut *mut State) -> u64 {
     // SAFETY: `lime_classify` passes a valid pointer.
-    let state = unsafe { &mut **context };
+    step(unsafe { &mut **context })
+}
+
+/// One table. Returns 1 to end the walk.
+#[inline(always)]
+fn step(state: &mut State) -> u64 {
     let slot = lime_look_up();
     if slot == 0 {
         state.end = END_MISS;
@@ -220,29 +232,8 @@ fn inline_link(state: &State, port: u32) -> u32 {
     }
 }
 
-/// A table search. In the state and not on the stack: kernels before 6.7 verify a loop's body for its first round only, and hold what the
-/// stack has then for what it always has.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Search {
-    /// The table's first tuple.
-    first: u32,
-    /// Best rule so far; 0: none.
-    best: u32,
-    best_priority: u32,
-    /// Of the present tuple: next rule of the chain, hash, ID, and how many words the mask uses.
-    next: u32,
-    hash: u32,
-    tuple: u32,
-    words: u32,
-    /// The chain's visible rule; 0: none.
-    found: u32,
-    priority: u32,
-    pad: u32,
-}
-
 /// The slot of the best visible rule in the state's table; 0: none. A global function without arguments, so that the kernel
-/// verifies it once and not again on each path to it.
+/// verifies it once and not again on each path to it. Its loops are loops, since a callback costs more than what it does.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn lime_look_up() -> u32 {
@@ -254,109 +245,121 @@ extern "C" fn lime_look_up() -> u32 {
         return 0;
     };
     let run = TableRef::from_word(load(word));
-    state.search.first = run.start;
-    state.search.best = 0;
-    state.search.best_priority = 0;
-    // Widened where the optimizer cannot see: kernels that put the loop into the program take all 64 bits of the register for the count.
-    let count = opaque(run.count as usize);
-    let count = if count < MAX_TUPLES as usize {
-        count as u32
-    } else {
-        MAX_TUPLES
-    };
-    let mut context = state as *mut State;
-    // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
-    unsafe {
-        bpf_loop(count, tuple as *mut c_void, (&raw mut context).cast(), 0);
+    let (mut best, mut best_priority) = (0, 0);
+    // As wide as a place on the stack: the kernel does not follow a number that shares one.
+    let mut i = 0u64;
+    while i < MAX_TUPLES as u64 {
+        if i >= run.count as u64 {
+            break;
+        }
+        let at = run.start + i as u32;
+        let Some(tuple) = TUPLES.get(at) else {
+            break;
+        };
+        if best != 0 && best_priority >= tuple.max_priority {
+            break;
+        }
+        let hash = masked_hash(state, tuple);
+        let Some(head) = BUCKETS.get(hash & bucket_mask()) else {
+            break;
+        };
+        let slot = skip_others(load(head), hash, tuple.id);
+        if slot != 0 {
+            let slot = lime_in_chain(slot, hash, at);
+            if let Some(rule) = RULES.get(slot) {
+                if slot != 0 && (best == 0 || rule.priority as u32 > best_priority) {
+                    best = slot;
+                    best_priority = rule.priority as u32;
+                }
+            }
+        }
+        i += 1;
     }
-    load(&state.search.best)
+    best
 }
 
-/// One tuple of the table. Returns 1 to end the search.
-unsafe extern "C" fn tuple(index: u64, context: *mut *mut State) -> u64 {
-    // SAFETY: `lime_look_up` passes a valid pointer.
-    let state = unsafe { &mut **context };
-    let search = &mut state.search;
-    let Some(tuple) = TUPLES.get(search.first + index as u32) else {
-        return 1;
-    };
-    if search.best != 0 && search.best_priority >= tuple.max_priority {
-        return 1;
-    }
-    let key = state.key.words().as_ptr();
-    let masked = (&raw mut state.masked).cast::<u64>();
-    let count = tuple.mask.count;
+/// [`switch_abi::hash_key`] of the state's key under the tuple's mask.
+#[inline(always)]
+fn masked_hash(state: &State, tuple: &TupleEntry) -> u32 {
+    let key = (&raw const state.key).cast::<u8>();
     let mut hash = hash_start(tuple.id);
     let mut w = 0;
     while w < KEY_WORDS {
-        if w as u32 >= count {
+        if w as u32 >= tuple.mask.count {
             break;
         }
-        // SAFETY: the index is masked to the key's words; `w` is below KEY_WORDS.
-        let word = unsafe {
-            let from = *tuple.mask.index.as_ptr().add(w) as usize & (KEY_WORDS - 1);
-            *key.add(from) & *tuple.mask.words.as_ptr().add(w)
-        };
-        // SAFETY: `w` is below KEY_WORDS.
-        unsafe { masked.add(w).write(word) };
-        hash = hash_word(hash, word);
-        w += 1;
+        // Two at a time, for fewer ways through: behind the last word the mask is zero, and so is what that adds.
+        hash = hash_word(hash, w, masked_word(key, tuple, w));
+        hash = hash_word(hash, w + 1, masked_word(key, tuple, w + 1));
+        w += 2;
     }
-    search.words = count;
-    search.tuple = tuple.id;
-    search.hash = hash_end(hash);
-    let Some(head) = BUCKETS.get(search.hash & bucket_mask()) else {
-        return 1;
-    };
-    search.next = load(head);
-    if search.next == 0 {
-        return 0;
-    }
-    search.found = 0;
-    // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
-    unsafe {
-        bpf_loop(MAX_CHAIN, link as *mut c_void, context.cast(), 0);
-    }
-    let search = &mut state.search;
-    let found = load(&search.found);
-    if found != 0 && (search.best == 0 || search.priority > search.best_priority) {
-        search.best = found;
-        search.best_priority = search.priority;
-    }
-    0
+    hash_end(hash)
 }
 
-/// One rule of a bucket's chain. Returns 1 to end the search.
-unsafe extern "C" fn link(_index: u64, context: *mut *mut State) -> u64 {
-    // SAFETY: `lime_look_up` passes a valid pointer.
-    let state = unsafe { &mut **context };
-    let search = &mut state.search;
-    let slot = search.next;
-    let Some(rule) = RULES.get(slot) else {
-        return 1;
+/// What the tuple's mask leaves of the key, its word in place `w`.
+#[inline(always)]
+fn masked_word(key: *const u8, tuple: &TupleEntry, w: usize) -> u64 {
+    // SAFETY: `w` is below KEY_WORDS; an offset of 255 is still within the state that the key begins.
+    unsafe {
+        let offset = *tuple.mask.offset.as_ptr().add(w) as usize;
+        *key.add(offset).cast::<u64>() & *tuple.mask.words.as_ptr().add(w)
+    }
+}
+
+/// Rules of another hash or tuple that a search passes over before it calls for help.
+const SKIPPED: u32 = 2;
+
+/// The first rule from `slot` on in a bucket's chain that may be of this hash and tuple; 0: there is none.
+#[inline(always)]
+fn skip_others(mut slot: u32, hash: u32, tuple: u32) -> u32 {
+    let mut i = 0;
+    while i < SKIPPED {
+        let Some(rule) = RULES.get(slot) else {
+            return 0;
+        };
+        if slot == 0 || rule.hash == hash && rule.tuple == tuple {
+            break;
+        }
+        slot = load(&rule.next);
+        i += 1;
+    }
+    slot
+}
+
+/// The visible rule of this hash and of the tuple at `index` that has the state's key, from `slot` on in a bucket's chain; 0: none.
+/// A global function, as [`lime_look_up`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lime_in_chain(mut slot: u32, hash: u32, index: u32) -> u32 {
+    let (Some(state), Some(tuple)) = (State::current(), TUPLES.get(index)) else {
+        return 0;
     };
-    if slot == 0 {
-        return 1;
-    }
-    if rule.hash == search.hash && rule.tuple == search.tuple {
-        let ours = (&raw const state.masked).cast::<u64>();
-        let theirs = rule.key.as_ptr();
-        let mut differs = 0;
-        let mut w = 0;
-        while w < KEY_WORDS {
-            if w as u32 >= search.words {
-                break;
+    let key = (&raw const state.key).cast::<u8>();
+    let mut i = 0u64;
+    while i < MAX_CHAIN as u64 {
+        let Some(rule) = RULES.get(slot) else {
+            return 0;
+        };
+        if slot == 0 {
+            return 0;
+        }
+        if rule.hash == hash && rule.tuple == tuple.id {
+            let mut differs = 0;
+            let mut w = 0;
+            while w < KEY_WORDS {
+                if w as u32 >= tuple.mask.count {
+                    break;
+                }
+                differs |= masked_word(key, tuple, w) ^ rule.key[w];
+                differs |= masked_word(key, tuple, w + 1) ^ rule.key[w + 1];
+                w += 2;
             }
-            // SAFETY: `w` is below KEY_WORDS.
-            differs |= unsafe { *ours.add(w) ^ *theirs.add(w) };
-            w += 1;
+            if differs == 0 && visible(load(&rule.valid_from), load(&rule.valid_to), state.clock) {
+                return slot;
+            }
         }
-        if differs == 0 && visible(load(&rule.valid_from), load(&rule.valid_to), state.clock) {
-            search.found = slot;
-            search.priority = rule.priority as u32;
-            return 1;
-        }
+        slot = load(&rule.next);
+        i += 1;
     }
-    search.next = load(&rule.next);
-    (search.next == 0) as u64
+    0
 }

@@ -4,8 +4,9 @@ use crate::maps::{PORT_COUNTERS, RULE_COUNTERS, port_stride, rule_stride};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use switch_abi::{DROP_REASONS, DropReason, PortCounters};
 
+/// The CPU that the program runs on.
 #[inline(always)]
-fn cpu() -> u32 {
+pub fn cpu() -> u32 {
     // SAFETY: plain helper call.
     unsafe { bpf_get_smp_processor_id() as u32 }
 }

@@ -12,7 +12,10 @@ use aya_ebpf::{
     macros::map,
     maps::PerCpuArray,
 };
-use switch_abi::{DropReason, EVENT_DATA_MAX, EVENT_HELD, EVENT_PACKET_IN, EVENT_TOO_BIG, EventHeader, TOO_BIG_DATA};
+use switch_abi::{
+    DropReason, EVENT_DATA_MAX, EVENT_HELD, EVENT_PACKET_IN, EVENT_TOO_BIG, EventHeader,
+    TOO_BIG_DATA,
+};
 
 /// An event being put together; too large for the stack. The ring wants sizes that are known beforehand for anything but a copy.
 #[repr(C, align(8))]

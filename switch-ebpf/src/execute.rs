@@ -42,10 +42,16 @@ pub fn execute<P: Packet>(packet: P, state: &mut State) {
     }
 }
 
-/// One action. Returns 1 to end.
+/// One action. Returns 1 to end, which is as soon as there are no more: each callback costs.
 unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
     // SAFETY: `execute` passes valid pointers.
     let (packet, state) = unsafe { ((*run).packet, &mut *(*run).state) };
+    let ended = act(packet, state) != 0;
+    (ended || state.step >= state.steps && state.end != END_RESUME) as u64
+}
+
+#[inline(always)]
+fn act<P: Packet>(packet: P, state: &mut State) -> u64 {
     let index = state.step;
     if index >= state.steps {
         // The compiler knows what it returns, the verifier does not.
@@ -97,6 +103,9 @@ unsafe extern "C" fn one<P: Packet>(_index: u64, run: *mut Run<P>) -> u64 {
     let Some(action) = set::resolve(reference) else {
         return 1;
     };
+    if action.op != op::OUTPUT {
+        state.plain = 0;
+    }
     match action.op {
         op::OUTPUT | op::IN_PORT | op::ALL | op::FLOOD if held => 0,
         op::OUTPUT => {
@@ -245,7 +254,8 @@ pub fn change<P: Packet, const RARE: bool>(packet: P) -> u32 {
         return 1;
     }
     let resize = state.refused != 0
-        || action.op == op::PUSH_VLAN || action.op == op::POP_VLAN && state.tag != TAG_NONE;
+        || action.op == op::PUSH_VLAN
+        || action.op == op::POP_VLAN && state.tag != TAG_NONE;
     let reason = if resize {
         DropReason::ResizeFailed
     } else if state.expired != 0 {

@@ -7,11 +7,13 @@
 #![feature(asm_experimental_arch)]
 
 mod actions;
+mod cache;
 mod checksum;
 mod classify;
 mod counters;
 mod events;
 mod execute;
+mod flow;
 mod maps;
 mod output;
 mod packet;

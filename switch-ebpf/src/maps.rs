@@ -51,6 +51,9 @@ static PORT_STRIDE: u32 = 64;
 /// Set by the agent when it loads the object: [`Meta::bucket_mask`].
 #[unsafe(no_mangle)]
 static BUCKET_MASK: u32 = 1023;
+/// Set by the agent when it loads the object: entries of the flow cache per CPU, a power of two; 0: none is used.
+#[unsafe(no_mangle)]
+static FLOW_CACHE: u32 = 1;
 
 /// Row length of [`RULE_COUNTERS`].
 #[inline(always)]
@@ -71,6 +74,13 @@ pub fn port_stride() -> u32 {
 pub fn bucket_mask() -> u32 {
     // SAFETY: as in `rule_stride`.
     unsafe { core::ptr::read_volatile(&BUCKET_MASK) }
+}
+
+/// Entries of the flow cache per CPU; 0: it is not used.
+#[inline(always)]
+pub fn flow_cache() -> u32 {
+    // SAFETY: as in `rule_stride`.
+    unsafe { core::ptr::read_volatile(&FLOW_CACHE) }
 }
 
 /// Receiving side of the recirculation device. Not a constant: that device is made after the object is loaded.

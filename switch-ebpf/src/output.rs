@@ -133,6 +133,16 @@ pub fn cross_link<P: Packet>(packet: P, state: &mut State, from: u32, to: u32) {
     let length = packet.length();
     counters::tx(from, length);
     counters::rx(to, length);
+    if state.crossed < crate::cache::LINKS as u32 {
+        // SAFETY: the index is within the array.
+        unsafe {
+            (&raw mut state.links)
+                .cast::<crate::cache::Link>()
+                .add(state.crossed as usize)
+                .write(crate::cache::Link { from, to });
+        }
+    }
+    state.crossed += 1;
     state.port = to;
     if state.queue != 0 {
         state.queue = 0;
@@ -194,6 +204,7 @@ pub fn flush<P: Packet>(packet: P) -> u32 {
     if P::XDP {
         return counters::drop(port, DropReason::RedirectFailed as u32);
     }
+    state.plain = 0;
     let length = packet.length();
     let sent = if state.pending.peer == 0 {
         packet.clone_to(state.pending.ifindex)

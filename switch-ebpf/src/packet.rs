@@ -12,6 +12,10 @@ pub trait Packet: Stages + crate::reshape::Reshape + Copy {
 
     /// The device that the frame came in by.
     fn ifindex(self) -> u32;
+    /// To be called once, before anything else is asked of the frame.
+    fn survey(self, state: &mut crate::state::State);
+    /// Addresses of the frame's linear part: its start, and what comes behind its end.
+    fn bounds(self) -> (usize, usize);
     /// The frame's length, with a tag in the metadata.
     fn length(self) -> u32;
     /// Whether the frame is to be segmented later, so that its length is no measure against an MTU.
@@ -123,6 +127,8 @@ pub unsafe fn gather<const N: usize>(at: usize) -> [u8; N] {
 
 /// Stages of the pipeline that the kernel verifies once each, and not again on each path to them. Their state is [`crate::state::State`].
 pub trait Stages {
+    /// [`crate::cache::short_cut`].
+    fn short_cut(self, slot: u32, network: u32, clock: u32) -> u32;
     /// [`crate::parse::parse`].
     fn parse(self) -> u32;
     /// [`crate::execute::change`].
@@ -139,7 +145,18 @@ pub trait Stages {
 
 /// [`Stages`] as global functions of these names.
 macro_rules! stages {
-    ($packet:ident, $context:ty, $parse:ident, $change:ident, $reshape:ident, $emit:ident, $flush:ident, $strip:ident) => {
+    ($packet:ident, $context:ty, $short_cut:ident, $parse:ident, $change:ident, $reshape:ident, $emit:ident, $flush:ident, $strip:ident) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $short_cut(
+            context: *mut $context,
+            slot: u32,
+            network: u32,
+            clock: u32,
+        ) -> u32 {
+            crate::cache::short_cut($packet(context), slot, network, clock)
+        }
+
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $parse(context: *mut $context) -> u32 {
@@ -177,6 +194,11 @@ macro_rules! stages {
         }
 
         impl crate::packet::Stages for $packet {
+            #[inline(always)]
+            fn short_cut(self, slot: u32, network: u32, clock: u32) -> u32 {
+                $short_cut(self.0, slot, network, clock)
+            }
+
             #[inline(always)]
             fn parse(self) -> u32 {
                 $parse(self.0)

@@ -88,10 +88,7 @@ pub fn set_port<P: Packet>(packet: P, state: &State, action: &Action) -> bool {
             i += 1;
         }
         let new_sum = (old_sum ^ change).to_le_bytes();
-        packet.fix_whole(diff32(
-            u32::from_ne_bytes(sum),
-            u32::from_ne_bytes(new_sum),
-        ));
+        packet.fix_whole(diff32(u32::from_ne_bytes(sum), u32::from_ne_bytes(new_sum)));
         if !packet.write(state.l4 + 8, new_sum) {
             return false;
         }

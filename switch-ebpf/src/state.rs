@@ -155,6 +155,17 @@ pub struct State {
     pub arrival: crate::tunnel::Arrival,
     /// Its sender and network.
     pub sender: switch_abi::TunnelPeerKey,
+    /// 1: nothing was done to the packet so far but one output at most, which depends on its key alone.
+    pub plain: u32,
+    /// 1 (XDP): the frame has fragments behind its linear part.
+    pub fragments: u32,
+    /// Links crossed, and the first of them.
+    pub crossed: u32,
+    pub links: [crate::cache::Link; crate::cache::LINKS],
+    /// The packet as it came in, if it is a common one.
+    pub flow: crate::flow::Flow,
+    /// For [`crate::cache`].
+    pub memo: crate::cache::Memo,
     /// Rules in the trace.
     pub steps: u32,
     /// 1: outer headers could not be taken off again, so that the packet is no longer the tenant's.
@@ -167,10 +178,6 @@ pub struct State {
     pub set_carried: u64,
     /// Their actions.
     pub carried_actions: [ActionRef; switch_abi::SET_SLOTS as usize],
-    /// The key as the mask being searched has it ([`switch_abi::CompactMask::compact`]).
-    pub masked: [u64; switch_abi::KEY_WORDS],
-    /// The table search under way.
-    pub search: crate::classify::Search,
     /// The packet's trajectory.
     pub trace: [Step; MAX_STEPS as usize],
 }
@@ -187,11 +194,13 @@ impl State {
         Some(unsafe { &mut *state })
     }
 
-    /// This CPU's state, made ready for a new packet.
+    /// Makes it ready for a new packet.
     #[inline(always)]
-    pub fn fresh(xdp: bool) -> Option<&'static mut Self> {
-        let state = Self::current()?;
+    pub fn renew(&mut self, xdp: bool) {
+        let state = self;
         state.xdp = xdp as u32;
+        state.plain = 1;
+        state.crossed = 0;
         state.xdp_outputs = 0;
         state.hops = switch_abi::TUNNEL_HOPS as u32;
         state.switches = 0;
@@ -219,6 +228,5 @@ impl State {
         state.origin = 0;
         state.key.metadata = 0;
         state.key.tunnel_id = 0;
-        Some(state)
     }
 }

@@ -6,7 +6,6 @@ use crate::{
     state::{State, TAG_INLINE, TAG_METADATA, TAG_NONE},
     tunnel::{STRIP_IPV4, STRIP_IPV6},
 };
-use switch_abi::queue_priority;
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::generated::{
@@ -15,6 +14,7 @@ use aya_ebpf::{
         bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
     },
 };
+use switch_abi::queue_priority;
 
 // <linux/bpf.h>, flags of bpf_skb_adjust_room.
 pub const FIXED_GSO: u64 = 1 << 0;
@@ -137,6 +137,7 @@ pub fn is_tag(eth_type: u16) -> bool {
 stages!(
     Tc,
     __sk_buff,
+    lime_tc_short_cut,
     lime_tc_parse,
     lime_tc_change,
     lime_tc_reshape,
@@ -154,6 +155,20 @@ impl Packet for Tc {
     fn ifindex(self) -> u32 {
         // SAFETY: the context is valid for the program's run.
         unsafe { (*self.0).ifindex }
+    }
+
+    #[inline(always)]
+    fn survey(self, _state: &mut State) {}
+
+    #[inline(always)]
+    fn bounds(self) -> (usize, usize) {
+        // SAFETY: the context is valid for the program's run. Volatile: as at XDP.
+        unsafe {
+            (
+                core::ptr::read_volatile(&raw const (*self.0).data) as usize,
+                core::ptr::read_volatile(&raw const (*self.0).data_end) as usize,
+            )
+        }
     }
 
     #[inline(always)]
@@ -345,7 +360,11 @@ impl Packet for Tc {
             // Refused for a buffer that was in a tunnel before: its inner offsets are still right (they count from the
             // buffer's start, and the payload has not moved), so that it only needs the room. Segmentation goes by the
             // outer protocol, which is not set then.
-            let around = if outer == STRIP_IPV4 { ETH_IPV4 } else { ETH_IPV6 };
+            let around = if outer == STRIP_IPV4 {
+                ETH_IPV4
+            } else {
+                ETH_IPV6
+            };
             if self.is_gso() && self.protocol() != around && !self.assume(around) {
                 return false;
             }

@@ -8,8 +8,8 @@ use crate::{
 };
 use switch_abi::{
     DropReason, GENEVE_ETHERNET, KEY_WORDS, NETWORK_UNTAGGED, NetworkEntry, OPTION_CLASS,
-    OPTION_TYPE, OPTION_VERSION, OUTER_IPV4_LEN, OUTER_IPV6_LEN, TUNNEL_DELIVER, TUNNEL_OPTION_LEN, TUNNEL_PORT,
-    TunnelPeerKey, hash_key, serial_le,
+    OPTION_TYPE, OPTION_VERSION, OUTER_IPV4_LEN, OUTER_IPV6_LEN, TUNNEL_DELIVER, TUNNEL_OPTION_LEN,
+    TUNNEL_PORT, TunnelPeerKey, hash_key, serial_le,
 };
 
 /// What is in front of the tenant's frame, over IPv4.
@@ -340,7 +340,7 @@ pub fn obey(network: u32, tag: u32) -> Result<(), DropReason> {
 /// # Safety
 /// `word` is a valid, aligned pointer.
 #[inline(always)]
-unsafe fn compare_exchange(word: *mut u32, old: u32, new: u32) -> u32 {
+pub unsafe fn compare_exchange(word: *mut u32, old: u32, new: u32) -> u32 {
     let found: u64;
     // SAFETY: as the caller promises. The instruction compares with, and returns in, r0.
     unsafe {

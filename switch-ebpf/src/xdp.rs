@@ -21,14 +21,7 @@ impl Xdp {
     /// The address of `length` bytes at an offset, if they lie in the linear part.
     #[inline(always)]
     fn linear(self, offset: u32, length: usize) -> Option<usize> {
-        // SAFETY: the context is valid for the program's run.
-        // Volatile: kept from an earlier read, it might be spilled as the 32 bits that it seems to be, and be no pointer any more.
-        let (data, end) = unsafe {
-            (
-                core::ptr::read_volatile(&raw const (*self.0).data) as usize,
-                core::ptr::read_volatile(&raw const (*self.0).data_end) as usize,
-            )
-        };
+        let (data, end) = self.bounds();
         let at = opaque(data + (offset & 0x7ff) as usize);
         (at + length <= end).then_some(at)
     }
@@ -42,6 +35,7 @@ impl Xdp {
 stages!(
     Xdp,
     xdp_md,
+    lime_xdp_short_cut,
     lime_xdp_parse,
     lime_xdp_change,
     lime_xdp_reshape,
@@ -62,7 +56,32 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
+    fn survey(self, state: &mut State) {
+        let (data, end) = self.bounds();
+        // SAFETY: the context is valid for the program's run.
+        let length = unsafe { bpf_xdp_get_buff_len(self.0) };
+        state.fragments = (length != (end - data) as u64) as u32;
+    }
+
+    #[inline(always)]
+    fn bounds(self) -> (usize, usize) {
+        // SAFETY: the context is valid for the program's run.
+        // Volatile: kept from an earlier read, it might be spilled as the 32 bits that it seems to be, and be no pointer any more.
+        unsafe {
+            (
+                core::ptr::read_volatile(&raw const (*self.0).data) as usize,
+                core::ptr::read_volatile(&raw const (*self.0).data_end) as usize,
+            )
+        }
+    }
+
+    #[inline(always)]
     fn length(self) -> u32 {
+        // Asking the kernel is a call, which costs as much as twenty instructions.
+        if State::current().is_some_and(|state| state.fragments == 0) {
+            let (data, end) = self.bounds();
+            return (end - data) as u32;
+        }
         // SAFETY: the context is valid for the program's run.
         unsafe { bpf_xdp_get_buff_len(self.0) as u32 }
     }

@@ -42,9 +42,7 @@ impl Reshape for Xdp {
         };
         let (eth_type, l3) = (eth_type.to_be_bytes(), state.l3);
         if l3 == 14 {
-            return self.move_start(ENTRY)
-                && self.write(0, addresses)
-                && self.write(12, eth_type);
+            return self.move_start(ENTRY) && self.write(0, addresses) && self.write(12, eth_type);
         }
         let (Some(outer), Some(inner)) = (self.read::<4>(12), self.read::<4>(16)) else {
             return false;

@@ -31,7 +31,11 @@ impl Switch {
         flow_cache: bool,
     ) -> Result<Self> {
         let limits = Limits {
-            flow_cache,
+            flow_cache: if flow_cache {
+                Limits::default().flow_cache
+            } else {
+                0
+            },
             ..Limits::default()
         };
         let mut this = Self {

@@ -33,6 +33,10 @@ impl Datapath {
         let tuples = self.adopt_tables();
         let kept = self.adopt_chains(&tuples);
         self.adopt_members(&networks)?;
+        // The last agent may have died before it said so of its last change; and nothing is free before.
+        for slot in 1..self.store.maps.networks.len() {
+            self.store.bump_generation(slot);
+        }
         self.reset_pools(&kept)?;
         self.release_unused_numbers();
         for id in self.switches.keys().copied().collect::<Vec<_>>() {

@@ -63,6 +63,13 @@ impl Sizes {
                 "it is a power of two of at least 4096",
             ));
         }
+        let flows = limits.flow_cache;
+        if flows != 0 && !flows.is_power_of_two() || flows > 1 << 20 {
+            return Err(DatapathError::invalid(
+                format!("a cache of {flows} flows"),
+                "it is a power of two of at most 1048576, or 0",
+            ));
+        }
         let rule_counters = rules.checked_mul(cpus);
         let port_counters = ports.checked_mul(cpus);
         let (Some(rule_counters), Some(port_counters)) = (rule_counters, port_counters) else {

@@ -88,9 +88,10 @@ impl Datapath {
     pub fn open(pin_dir: &Path, limits: &Limits) -> Result<(Datapath, Adopted)> {
         let pins = Pins::prepare(pin_dir)?;
         if pins.complete() {
-            let (limits, sizes) = pins.read_sizes()?;
+            let flow_cache = limits.flow_cache;
+            let (limits, sizes) = pins.read_sizes(flow_cache)?;
             // The programs that run are of the same ABI: better these than none.
-            if let Err(e) = pins.upgrade(crate::objects::SWITCH) {
+            if let Err(e) = pins.upgrade(crate::objects::SWITCH, flow_cache) {
                 let e: &dyn std::error::Error = &e;
                 tracing::error!(
                     error = e,

@@ -122,6 +122,7 @@ impl Pins {
     fn load_and_pin(&self, object: &[u8], limits: &Limits, sizes: &Sizes) -> Result<Maps> {
         let meta = sizes.meta();
         let entries = [
+            (maps::CACHE, cache_entries(limits.flow_cache, sizes.cpus)),
             (maps::NETWORKS, sizes.networks),
             (maps::SWITCHES, sizes.switches),
             (maps::TABLES, sizes.tables),
@@ -170,8 +171,8 @@ impl Pins {
         pin(&path).map_err(|e| DatapathError::kernel(format!("pin {}", path.display()), e))
     }
 
-    /// Limits and sizes of the pinned maps.
-    pub(crate) fn read_sizes(&self) -> Result<(Limits, Sizes)> {
+    /// Limits and sizes of the pinned maps. The flow cache's, which is not pinned, is the given one.
+    pub(crate) fn read_sizes(&self, flow_cache: u32) -> Result<(Limits, Sizes)> {
         let meta = meta_map(self.open(maps::META)?)?
             .get(&0, 0)
             .map_err(|e| DatapathError::kernel("read the META map", e))?;
@@ -216,7 +217,7 @@ impl Pins {
             switches: sizes.switches.saturating_sub(1),
             peers: sizes.peers.saturating_sub(2),
             event_ring_bytes: entries(maps::EVENTS)?,
-            flow_cache: true,
+            flow_cache,
         };
         if !sizes.fit(&meta) {
             return Err(DatapathError::invalid(
@@ -329,15 +330,20 @@ fn mount_unless_there(dir: &Path) -> Result<()> {
     })
 }
 
+/// Entries of the flow cache's map for `flows` of each CPU.
+pub(crate) fn cache_entries(flows: u32, cpus: u32) -> u32 {
+    // Checked with the other limits; a map has an entry at least.
+    flows.saturating_mul(cpus).max(1)
+}
+
 /// Loads the object with map sizes and with maps that are there already, and with the constants that its programs are compiled against.
 pub(crate) fn load_object(
     object: &[u8],
     meta: &Meta,
     entries: &[(&str, u32)],
     pinned: &[(&str, PathBuf)],
-    flow_cache: bool,
+    flow_cache: u32,
 ) -> Result<Ebpf> {
-    let flow_cache = u32::from(flow_cache);
     let mut loader = EbpfLoader::new();
     for (name, path) in pinned {
         loader.map_pin_path(name, path.as_path());
@@ -349,8 +355,7 @@ pub(crate) fn load_object(
         .override_global("RULE_STRIDE", &meta.rules, true)
         .override_global("PORT_STRIDE", &meta.ports, true)
         .override_global("BUCKET_MASK", &meta.bucket_mask, true)
-        // Programs without a cache have no such constant.
-        .override_global("FLOW_CACHE", &flow_cache, false)
+        .override_global("FLOW_CACHE", &flow_cache, true)
         .load(object)
         .map_err(|e| DatapathError::kernel("load the kernel object", e))
 }

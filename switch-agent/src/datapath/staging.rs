@@ -241,7 +241,11 @@ impl Datapath {
                 self.store.maps.switches.publish(switch, join_at, horizon.0);
             }
         }
-        self.network_mut(network)?.refreshed = horizon;
+        // What was remembered in the last round of serial numbers is not of this one.
+        let state = self.network_mut(network)?;
+        state.refreshed = horizon;
+        let slot = state.slot;
+        self.store.bump_generation(slot);
         Ok(())
     }
 }

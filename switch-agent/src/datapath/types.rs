@@ -20,9 +20,9 @@ pub struct Limits {
     pub peers: u32,
     /// Bytes of the event ring, a power of two of at least a page.
     pub event_ring_bytes: u32,
-    /// Whether programs remember what they found out about a flow. Off is for measurements; programs that an agent takes up again
-    /// keep what they were loaded with.
-    pub flow_cache: bool,
+    /// Flows that each CPU remembers, a power of two of at most 1,048,576 (128 bytes each); 0: none. Programs that an agent takes up
+    /// again keep what they were loaded with.
+    pub flow_cache: u32,
 }
 
 impl Default for Limits {
@@ -34,7 +34,7 @@ impl Default for Limits {
             switches: 1024,
             peers: 1024,
             event_ring_bytes: 4 << 20,
-            flow_cache: true,
+            flow_cache: 4096,
         }
     }
 }

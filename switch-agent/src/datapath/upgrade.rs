@@ -12,9 +12,12 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::SchedClassifierLink;
 use aya::programs::xdp::XdpLink;
 use aya::programs::{Program, loaded_programs};
+use switch_abi::maps;
 
 use super::clsact::Filters;
-use super::pins::{LINKS, MAPS, PROGRAMS, Pins, load_object, load_program, meta_map};
+use super::pins::{
+    LINKS, MAPS, PROGRAMS, Pins, cache_entries, load_object, load_program, meta_map,
+};
 use super::{DatapathError, Result};
 
 /// Name of the map that holds the digest of the kernel object that the pinned programs are of.
@@ -42,16 +45,18 @@ impl Pins {
     }
 
     /// Replaces the pinned programs, unless they are of this object.
-    pub(crate) fn upgrade(&self, object: &[u8]) -> Result<()> {
+    pub(crate) fn upgrade(&self, object: &[u8], flow_cache: u32) -> Result<()> {
         if self.read_digest() == Some(digest(object)) {
             return Ok(());
         }
         tracing::info!("replacing the pinned programs by this agent's");
-        let meta = meta_map(self.open(switch_abi::maps::META)?)?
+        let meta = meta_map(self.open(maps::META)?)?
             .get(&0, 0)
             .map_err(|e| DatapathError::kernel("read the META map", e))?;
         let pinned = MAPS.map(|name| (name, self.path(name)));
-        let mut ebpf = load_object(object, &meta, &[], &pinned, true)?;
+        // Of no use to others than the programs, which begin with an empty one.
+        let cache = (maps::CACHE, cache_entries(flow_cache, meta.cpus));
+        let mut ebpf = load_object(object, &meta, &[cache], &pinned, flow_cache)?;
         for name in PROGRAMS {
             load_program(&mut ebpf, name)?;
         }

@@ -1,6 +1,7 @@
 //! See `kernel_pipeline.rs`.
 
 mod actions;
+mod cache;
 mod classify;
 mod drops;
 mod events;

@@ -11,6 +11,9 @@ use switch_abi::*;
 pub const RULES: u32 = 256;
 pub const PORTS: u32 = 64;
 const BUCKETS: u32 = 64;
+const NETWORKS: u32 = 4;
+/// Flows that each CPU remembers.
+pub const FLOWS: u32 = 64;
 
 /// Which of the two kinds of programs runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +76,7 @@ pub struct World {
     masks: Vec<FlowKey>,
     /// What the TC program's context begins with.
     buffer: [u8; BUFFER],
+    generation: u32,
 }
 
 /// Shorthand for actions.
@@ -111,6 +115,8 @@ impl World {
         let bpf = EbpfLoader::new()
             .map_max_entries(maps::RULE_COUNTERS, RULES * cpus)
             .map_max_entries(maps::PORT_COUNTERS, PORTS * cpus)
+            .map_max_entries(maps::CACHE, FLOWS * cpus)
+            .override_global("FLOW_CACHE", &FLOWS, true)
             .override_global("RULE_STRIDE", &rule_stride, true)
             .override_global("PORT_STRIDE", &port_stride, true)
             .override_global("BUCKET_MASK", &mask, true)
@@ -122,6 +128,7 @@ impl World {
             rules: vec![],
             masks: vec![],
             buffer: [0; BUFFER],
+            generation: 0,
         };
         world.reset();
         world
@@ -177,7 +184,20 @@ impl World {
         self.masks.clear();
     }
 
+    /// As the agent does: with a new generation after changes of what programs remember.
     pub fn set<T: aya::Pod>(&mut self, map: &str, index: u32, value: T) {
+        self.store(map, index, value);
+        if [maps::TABLES, maps::SWITCHES, maps::PORTS].contains(&map) {
+            self.generation += 1;
+            for slot in 1..NETWORKS {
+                let entry: NetworkEntry = self.get(maps::NETWORKS, slot);
+                self.network(slot, entry);
+            }
+        }
+    }
+
+    /// Without a new generation.
+    pub fn store<T: aya::Pod>(&mut self, map: &str, index: u32, value: T) {
         Array::<_, T>::try_from(self.bpf.map_mut(map).unwrap())
             .unwrap()
             .set(index, value, 0)
@@ -192,7 +212,12 @@ impl World {
     }
 
     pub fn network(&mut self, slot: u32, entry: NetworkEntry) {
-        self.set(maps::NETWORKS, slot, entry);
+        let generation = self.generation;
+        let entry = NetworkEntry {
+            generation,
+            ..entry
+        };
+        self.store(maps::NETWORKS, slot, entry);
     }
 
     pub fn clock(&self) -> u32 {

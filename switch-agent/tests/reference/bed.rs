@@ -100,7 +100,7 @@ impl Bed {
             switches: 8,
             peers: 4,
             event_ring_bytes: 1 << 20,
-            flow_cache: true,
+            flow_cache: 64,
         };
         let (mut dp, _) = Datapath::open(&directory, &limits).expect("the data path loads");
         let ring = dp.event_ring().expect("a ring");

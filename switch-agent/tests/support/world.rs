@@ -104,7 +104,7 @@ impl World {
                 switches: 64,
                 peers: 64,
                 event_ring_bytes: 1 << 20,
-                flow_cache: true,
+                flow_cache: 64,
             },
         }
     }

@@ -1,6 +1,7 @@
 //! Tests of the data path in ordinary memory, against a table search as the kernel programs do it and a naive one.
 
 mod adoption;
+mod generation;
 mod lookup;
 mod ports;
 mod random;
@@ -23,7 +24,7 @@ pub(super) fn limits() -> Limits {
         switches: 4,
         peers: 4,
         event_ring_bytes: 4096,
-        flow_cache: true,
+        flow_cache: 64,
     }
 }
 
