@@ -25,6 +25,7 @@ pub fn port(switch: SwitchId, number: u32, place: Place) -> PortSettings {
         port_no: PortNo(number),
         place,
         down: false,
+        dead: false,
         no_flood: false,
         mtu: STATION_MTU,
     }

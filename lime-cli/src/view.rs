@@ -1,6 +1,7 @@
 //! Messages as JSON for scripts, where the message itself would show numbers for names or bytes one by one.
 
 mod event;
+mod group;
 mod migration;
 mod rule;
 
@@ -8,9 +9,10 @@ use lime_proto::v1;
 use serde::Serialize;
 
 pub use self::event::Event;
+pub use self::group::{BucketCounters, GroupView};
 pub use self::migration::Migration;
 pub use self::migration::millis;
-pub use self::rule::{GroupView, RuleStats};
+pub use self::rule::RuleStats;
 
 #[derive(Debug, Serialize)]
 pub struct Network {

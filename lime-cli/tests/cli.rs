@@ -456,27 +456,41 @@ fn groups_and_packet_outs() {
         "--bucket",
         "output:1",
         "--bucket",
-        "pop_vlan,output:2",
+        "weight:3,watch_port:2,actions=pop_vlan,output:2",
     ];
     lime(&mock, &create).ok();
     assert_eq!(
         lime(&mock, &["group", "list", "acme/edge"]).ok(),
         "GROUP  TYPE    BUCKETS\n\
-         \x20   7  select  output:1 | pop_vlan,output:2\n"
+         \x20   7  select  output:1 | weight:3,watch_port:2,pop_vlan,output:2\n"
     );
     let show = lime(&mock, &["group", "show", "acme/edge", "7", "--json"]).json();
-    assert_eq!(show["buckets"][1], "pop_vlan,output:2");
-    let chained = [
-        "group",
-        "create",
-        "acme/edge",
-        "8",
-        "--type",
-        "all",
-        "--bucket",
-        "group:7",
-    ];
-    assert!(lime(&mock, &chained).failed(2).contains("bucket 0"));
+    assert_eq!(
+        show["buckets"][1],
+        "weight:3,watch_port:2,pop_vlan,output:2"
+    );
+    assert_eq!(
+        (&show["packets"], &show["ref_count"]),
+        (&12.into(), &1.into())
+    );
+    assert_eq!(show["bucket_counters"][1]["packets"], 0);
+    let mut modify = create;
+    (modify[1], modify[5]) = ("modify", "ff");
+    let error = lime(&mock, &modify).failed(2);
+    assert!(error.contains("weight 3"), "{error}");
+    let modify = ["group", "modify", "acme/edge", "7", "--type", "all"];
+    lime(&mock, &modify).ok();
+    assert_eq!(
+        lime(&mock, &["group", "list", "acme/edge"]).ok(),
+        "GROUP  TYPE  BUCKETS\n\x20   7  all\n"
+    );
+    lime(&mock, &["group", "delete", "acme/edge"]).failed(2);
+    lime(&mock, &["group", "delete", "acme/edge", "--all"]).ok();
+    assert!(
+        !lime(&mock, &["group", "list", "acme/edge"])
+            .ok()
+            .contains("all")
+    );
 
     let frame = "ffffffffffff 020000000001 88b5 00";
     let text = lime(

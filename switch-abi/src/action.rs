@@ -13,7 +13,7 @@ pub const MAX_ACTIONS: usize = 16;
 pub struct Action {
     /// One of [`op`].
     pub op: u8,
-    /// Zero.
+    /// Zero, unless [`op`] says otherwise.
     pub pad: u8,
     /// 16-bit argument, host byte order.
     pub a: u16,
@@ -43,6 +43,7 @@ pub const fn set_slot(action: &Action) -> u32 {
     match action.op {
         // One output: OpenFlow 1.3.5, 5.10.
         op::OUTPUT..=op::CONTROLLER => SET_SLOT_OUTPUT,
+        op::GROUP => SET_SLOT_GROUP,
         // Halves are two.
         other => (other as u32 + (action.a == 1 && op::has_halves(other)) as u32) & (SET_SLOTS - 1),
     }
@@ -50,6 +51,19 @@ pub const fn set_slot(action: &Action) -> u32 {
 
 /// [`set_slot`] of all outputs: the last.
 pub const SET_SLOT_OUTPUT: u32 = SET_SLOTS - 1;
+/// [`set_slot`] of groups, which are run in place of an output.
+pub const SET_SLOT_GROUP: u32 = SET_SLOTS - 2;
+
+impl Action {
+    /// The port slot that the action names.
+    pub const fn port_slot(&self) -> Option<u32> {
+        match self.op {
+            op::OUTPUT => Some(self.b),
+            op::BUCKET | op::WATCH if self.b != 0 => Some(self.b),
+            _ => None,
+        }
+    }
+}
 
 /// Operations of [`Action::op`]. From [`POP_VLAN`](op::POP_VLAN) on in the order in which an action set runs them.
 pub mod op {
@@ -151,6 +165,13 @@ pub mod op {
     pub const SET_SCTP_DST: u8 = 51;
     /// Choose queue `b` (0: none) of the ports that the packet goes out by: [`crate::queue_priority`].
     pub const SET_QUEUE: u8 = 52;
+
+    /// Run group number `b`.
+    pub const GROUP: u8 = 62;
+    /// In a group's choices: the next bucket, of weight `a`. `pad`: [`crate::BUCKET_WATCHES`]; `b`: port slot.
+    pub const BUCKET: u8 = 60;
+    /// In a group's choices: the bucket before is also live while the port in slot `b` is.
+    pub const WATCH: u8 = 61;
 
     /// Whether two actions make up one value, with `a` for the half.
     #[inline(always)]

@@ -2,8 +2,8 @@
 
 use crate::{Action, CompactMask, DROP_REASONS, KEY_WORDS, MAX_ACTIONS};
 
-/// Tables per switch.
-pub const MAX_TABLES: u32 = 32;
+/// Room for tables per switch: those that rules can be in, then [`crate::GROUP_TABLE`].
+pub const MAX_TABLES: u32 = 64;
 /// Tuples (distinct masks) per table.
 pub const MAX_TUPLES: u32 = 64;
 /// Rules that one bucket chain may hold.
@@ -147,6 +147,9 @@ pub const RULE_CONTROLLER_AND_OUTPUT: u8 = 2;
 /// [`RuleEntry::flags`]: clear-actions: the action set is emptied before actions are written to it.
 pub const RULE_CLEAR_ACTIONS: u8 = 4;
 
+/// [`RuleEntry::flags`], of a group's bucket: it changes nothing of the packet, so that other buckets may run on the same one after it.
+pub const RULE_PURE: u8 = 8;
+
 /// [`RuleEntry::live`]: the slot holds a rule.
 pub const RULE_LIVE: u32 = 1;
 
@@ -231,6 +234,8 @@ pub const PORT_LINK: u32 = 3;
 pub const PORT_DOWN: u32 = 1;
 /// [`PortEntry::flags`]: floods leave it out.
 pub const PORT_NO_FLOOD: u32 = 2;
+/// [`PortEntry::flags`]: down on the host where it is, as the coordinator says. Outputs go there all the same; groups take it for dead.
+pub const PORT_DEAD: u32 = 4;
 
 /// One port of a virtual switch, wherever it is.
 #[repr(C, align(64))]

@@ -16,6 +16,7 @@
 mod action;
 mod entries;
 mod event;
+mod group;
 mod key;
 mod reason;
 mod tunnel;
@@ -23,6 +24,7 @@ mod tunnel;
 pub use action::*;
 pub use entries::*;
 pub use event::*;
+pub use group::*;
 pub use key::*;
 pub use reason::*;
 pub use tunnel::*;

@@ -69,4 +69,8 @@ reasons! {
     NotAPort = 20, "not-a-port";
     /// Its TTL ran out (OpenFlow 1.3.5, 5.12: decrement TTL).
     InvalidTtl = 21, "invalid-ttl";
+    /// The group has no (live) bucket (OpenFlow 1.3.5, 5.6).
+    NoBucket = 22, "no-bucket";
+    /// A copy of a packet for a group that has changed meanwhile.
+    GroupChanged = 23, "group-changed";
 }

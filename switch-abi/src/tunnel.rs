@@ -18,6 +18,13 @@ pub const TUNNEL_DELIVER: u8 = 1;
 /// [`TunnelOption::kind`]: the frame was not processed; process it as come in at port [`TunnelOption::port`].
 pub const TUNNEL_PROCESS: u8 = 2;
 
+/// [`TunnelOption::kind`]: a copy for a group, [`TunnelOption::group`], of the switch of port [`TunnelOption::port`]. Only from a host to
+/// itself.
+pub const TUNNEL_GROUP: u8 = 3;
+
+/// [`TunnelOption::bucket`]: the packet came in by no port; [`TunnelOption::port`] only says which switch.
+pub const BUCKET_NO_PORT: u8 = 0x80;
+
 /// How many times a frame may be tunnelled (unprocessed, between switches, or after a port that moved).
 pub const TUNNEL_HOPS: u8 = 8;
 
@@ -48,18 +55,18 @@ pub struct TunnelOption {
     pub option_len: u8,
     /// [`OPTION_VERSION`].
     pub version: u8,
-    /// [`TUNNEL_DELIVER`] or [`TUNNEL_PROCESS`].
+    /// [`TUNNEL_DELIVER`], [`TUNNEL_PROCESS`] or [`TUNNEL_GROUP`].
     pub kind: u8,
     /// Tunnel hops left, counted down from [`TUNNEL_HOPS`].
     pub hops: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// Which bucket of the group, from 1; 0: the group as a whole. With [`BUCKET_NO_PORT`]. Zero for other kinds.
+    pub bucket: u8,
     /// [`crate::PortEntry::id`], unique within the network.
     pub port: [u8; 4],
     /// The sender's clock when the packet was processed.
     pub clock: [u8; 4],
-    /// Queue of the egress port, for [`TUNNEL_DELIVER`]; 0: none.
-    pub queue: [u8; 4],
+    /// For [`TUNNEL_DELIVER`]: queue of the egress port, 0: none. For [`TUNNEL_GROUP`]: number of the group. Zero for other kinds.
+    pub argument: [u8; 4],
 }
 
 /// Length of the Geneve base header and option, bytes.

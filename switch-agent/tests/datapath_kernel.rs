@@ -95,6 +95,7 @@ fn furnish(dp: &mut Datapath) {
         port_no: PortNo(1),
         place: Place::Local { ifindex: 60000 },
         down: false,
+        dead: false,
         no_flood: false,
         mtu: 1500,
     };

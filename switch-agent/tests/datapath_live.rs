@@ -110,6 +110,7 @@ fn furnish(dp: &mut Datapath) {
                 ifindex: index(device),
             },
             down: false,
+            dead: false,
             no_flood: false,
             mtu: 1500,
         };

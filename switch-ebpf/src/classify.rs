@@ -1,17 +1,18 @@
 //! Phase A: which rules the packet matches on its way, on the key alone. Nothing is counted or changed.
 
 use crate::{
-    actions,
+    actions, group,
     maps::{BUCKETS, PORTS, RULES, SWITCHES, TABLES, TUPLES, bucket_mask, load},
+    packet::opaque,
     set,
-    state::{MAX_STEPS, STEP_HELD, STEP_LIMIT, State, Step},
+    state::{MAX_STEPS, STEP_GROUP, STEP_HELD, STEP_LIMIT, State, Step},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
     KEY_WORDS, MAX_ACTIONS, MAX_CHAIN, MAX_SWITCH_HOPS, MAX_TABLES, MAX_TUPLES, NO_TABLE,
-    PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, SET_SLOT_OUTPUT, SWITCH_ACTIVE,
-    SWITCH_HOLD, SWITCH_RELAY, SwitchEntry, TableRef, TupleEntry, hash_end, hash_start, hash_word,
-    op, serial_le, visible,
+    PART_HEAD, PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, SET_SLOT_GROUP,
+    SET_SLOT_OUTPUT, SWITCH_ACTIVE, SWITCH_HOLD, SWITCH_RELAY, SwitchEntry, TableRef, TupleEntry,
+    hash_end, hash_start, hash_word, op, serial_le, visible,
 };
 
 /// [`State::end`]: the last rule has no goto.
@@ -27,6 +28,10 @@ pub const END_STOPPED: u32 = 4;
 
 /// [`State::end`]: the packet's key is not known from here on ([`State::reshaped`]); classification goes on when it has been changed.
 pub const END_RESUME: u32 = 5;
+/// [`State::end`]: a group has no bucket for the packet.
+pub const END_NO_BUCKET: u32 = 7;
+/// [`State::end`]: a group is not, or no longer, what the packet was to meet.
+pub const END_GROUP_CHANGED: u32 = 6;
 
 /// What a switch does with a packet on this host at a clock.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,6 +103,11 @@ unsafe extern "C" fn next_step(_index: u64, context: *mut *mut State) -> u64 {
 /// One table. Returns 1 to end the walk.
 #[inline(always)]
 fn step(state: &mut State) -> u64 {
+    if state.grouping != 0 {
+        let slot = group::look_up(state);
+        // The compiler knows what it returns, the verifier does not.
+        return (opaque(group::lime_part(slot) as usize) != 0) as u64;
+    }
     let slot = lime_look_up();
     if slot == 0 {
         state.end = END_MISS;
@@ -153,6 +163,15 @@ fn step(state: &mut State) -> u64 {
                     return 1;
                 }
             }
+        } else if last.op == op::GROUP {
+            if last_table && !run_set {
+                actions::on_key(state, slot);
+                return meet(state, entry, last.b);
+            }
+            if state.xdp != 0 {
+                state.end = END_TC;
+                return 1;
+            }
         }
     }
     if !last_table {
@@ -161,6 +180,14 @@ fn step(state: &mut State) -> u64 {
         state.key.metadata = state.key.metadata & !mask | rule.metadata & mask;
         state.table = rule.goto_table as u32;
         return unknown(state);
+    }
+    if run_set && set::has_group(state) {
+        let Some(action) = set::action(state, SET_SLOT_GROUP) else {
+            return 1;
+        };
+        actions::on_key(state, slot);
+        actions::set_on_key(state);
+        return meet(state, entry, action.b);
     }
     if run_set {
         if let Some(action) = set::action(state, SET_SLOT_OUTPUT) {
@@ -172,13 +199,26 @@ fn step(state: &mut State) -> u64 {
             state.xdp_outputs += 1;
         }
     }
-    let Some(port) = PORTS.get(link) else {
-        return 1;
-    };
     if link == 0 {
         state.end = END;
         return 1;
     }
+    enter_link(state, slot, link, run_set)
+}
+
+/// The packet goes on in the switch at a link's other end, behind the last step of the trace, which is rule `slot`. Returns 1 to end the walk.
+#[inline(always)]
+pub fn enter_link(state: &mut State, slot: u32, link: u32, run_set: bool) -> u64 {
+    let Some(port) = PORTS.get(link) else {
+        return 1;
+    };
+    let index = state.steps - 1;
+    // SAFETY: the mask keeps the index within the trace.
+    let entry = unsafe {
+        &mut *(&raw mut state.trace)
+            .cast::<Step>()
+            .add((index & (MAX_STEPS - 1)) as usize)
+    };
     state.switches += 1;
     if state.switches >= MAX_SWITCH_HOPS {
         entry.flags = STEP_LIMIT;
@@ -199,6 +239,21 @@ fn step(state: &mut State) -> u64 {
     unknown(state)
 }
 
+/// The packet meets a group, as the last thing that the rule of this step does. One whose key is not known any more meets it as a copy,
+/// which is read when it comes back. Returns 1 to end the walk.
+#[inline(always)]
+fn meet(state: &mut State, entry: &mut Step, group: u32) -> u64 {
+    state.set = 0;
+    if state.reshaped != 0 {
+        state.end = if state.xdp != 0 { END_TC } else { END };
+        return 1;
+    }
+    entry.flags = STEP_GROUP;
+    state.group_rule = entry.rule;
+    group::begin(state, group, PART_HEAD);
+    0
+}
+
 /// Ends the walk (1) if the key is no longer that of the packet.
 #[inline(always)]
 fn unknown(state: &mut State) -> u64 {
@@ -211,7 +266,7 @@ fn unknown(state: &mut State) -> u64 {
 
 /// The other end of the link that `port` is, if the packet can go on there in this run; else 0.
 #[inline(always)]
-fn inline_link(state: &State, port: u32) -> u32 {
+pub fn inline_link(state: &State, port: u32) -> u32 {
     let Some(port) = PORTS.get(port) else {
         return 0;
     };
@@ -236,7 +291,7 @@ fn inline_link(state: &State, port: u32) -> u32 {
 /// verifies it once and not again on each path to it. Its loops are loops, since a callback costs more than what it does.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn lime_look_up() -> u32 {
+pub extern "C" fn lime_look_up() -> u32 {
     let Some(state) = State::current() else {
         return 0;
     };

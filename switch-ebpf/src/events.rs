@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use switch_abi::{
     DropReason, EVENT_DATA_MAX, EVENT_HELD, EVENT_PACKET_IN, EVENT_TOO_BIG, EventHeader,
-    TOO_BIG_DATA,
+    GROUP_TABLE, TOO_BIG_DATA,
 };
 
 /// An event being put together; too large for the stack. The ring wants sizes that are known beforehand for anything but a copy.
@@ -51,6 +51,14 @@ pub fn packet_in<P: Packet>(
     let held = max_len & HELD != 0;
     let from_set = max_len & FROM_SET != 0;
     let max_len = max_len & !(HELD | FROM_SET);
+    let (mut table, mut cookie) = (rule.table, rule.cookie);
+    if table == GROUP_TABLE {
+        // It is caused by the rule that ran the group, if that is known.
+        (table, cookie) = match RULES.get(state.group_rule) {
+            Some(origin) if state.group_rule != 0 => (origin.table, origin.cookie),
+            _ => (0, u64::MAX),
+        };
+    }
     let total = packet.length();
     let mut length = if held { total } else { total.min(max_len) };
     if length > EVENT_DATA_MAX as u32 {
@@ -64,18 +72,23 @@ pub fn packet_in<P: Packet>(
     let record = unsafe { &mut *record };
     record.header = EventHeader {
         kind: EVENT_PACKET_IN,
-        table: rule.table,
+        table,
         pad: 0,
         reason,
         network: network.id,
         switch: switch.id,
         version: state.clock,
-        in_port: port.port_no,
+        // By no port: what the copy for a group was told.
+        in_port: if state.port == 0 {
+            state.in_port
+        } else {
+            port.port_no
+        },
         rule_slot,
         flags: if held { EVENT_HELD } else { 0 },
         rule_id: rule.rule_id,
         // An action set is nobody's in particular (OpenFlow 1.3.5, 7.4.1).
-        cookie: if from_set { u64::MAX } else { rule.cookie },
+        cookie: if from_set { u64::MAX } else { cookie },
         total_len: total,
         data_len: length,
     };

@@ -8,12 +8,14 @@ use crate::{
     output,
     packet::{Packet, opaque},
     parse, reshape, set,
-    state::{ActionRef, MAX_STEPS, STEP_HELD, STEP_LIMIT, State, Step, TAG_NONE},
+    state::{
+        ActionRef, MAX_STEPS, STEP_COPY, STEP_GROUP, STEP_HELD, STEP_LIMIT, State, Step, TAG_NONE,
+    },
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
-    DropReason, EVENT_REASON_INVALID_TTL, MAX_ACTIONS, NO_TABLE, PORT_NO_FLOOD, SET_SLOT_OUTPUT,
-    SET_SLOTS, SWITCH_INVALID_TTL, op,
+    DropReason, EVENT_REASON_INVALID_TTL, MAX_ACTIONS, NO_TABLE, PART_BUCKET, PORT_NO_FLOOD,
+    SET_SLOT_GROUP, SET_SLOTS, SWITCH_INVALID_TTL, op, part_of,
 };
 
 /// How often classification goes on with a packet whose headers rules have changed.
@@ -66,11 +68,21 @@ fn act<P: Packet>(packet: P, state: &mut State) -> u64 {
     let Some(rule) = RULES.get(step.rule) else {
         return 1;
     };
+    if step.flags & STEP_COPY != 0 {
+        if !P::XDP {
+            let (group, part) = part_of(rule.key[0]);
+            let bucket = part as u32 - PART_BUCKET as u32 + 1;
+            output::to_group(packet, state, group, bucket);
+        }
+        next_step(state, index);
+        return 0;
+    }
     let at = state.action;
     if at == 0 {
         counters::rule(step.rule, packet.length());
     }
     let held = step.flags & STEP_HELD != 0;
+    state.group_rule = step.origin;
     let count = rule.apply_count as u32;
     state.action = at + 1;
     let (reference, last) = if at < count {
@@ -95,10 +107,14 @@ fn act<P: Packet>(packet: P, state: &mut State) -> u64 {
             return 0;
         }
         let slot = set::take(state);
+        if slot == SET_SLOT_GROUP {
+            // In place of an output.
+            state.set = 0;
+        }
         if state.set == 0 {
             next_step(state, index);
         }
-        (set::reference(state, slot), slot == SET_SLOT_OUTPUT)
+        (set::reference(state, slot), slot >= SET_SLOT_GROUP)
     };
     let Some(action) = set::resolve(reference) else {
         return 1;
@@ -107,7 +123,7 @@ fn act<P: Packet>(packet: P, state: &mut State) -> u64 {
         state.plain = 0;
     }
     match action.op {
-        op::OUTPUT | op::IN_PORT | op::ALL | op::FLOOD if held => 0,
+        op::OUTPUT | op::IN_PORT | op::ALL | op::FLOOD | op::GROUP if held => 0,
         op::OUTPUT => {
             if last && step.flags & STEP_LIMIT != 0 {
                 // Counted when the packet's way is at its end, which is here.
@@ -137,6 +153,12 @@ fn act<P: Packet>(packet: P, state: &mut State) -> u64 {
                     0
                 },
             );
+            0
+        }
+        // The steps that follow are the group's.
+        op::GROUP if last && step.flags & STEP_GROUP != 0 => 0,
+        op::GROUP if !P::XDP => {
+            output::to_group(packet, state, action.b, 0);
             0
         }
         op::CONTROLLER if !P::XDP => {

@@ -14,6 +14,7 @@ mod counters;
 mod events;
 mod execute;
 mod flow;
+mod group;
 mod maps;
 mod output;
 mod packet;

@@ -10,8 +10,8 @@ use crate::{
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
-    DropReason, MAX_FLOOD, PEER_SELF, PORT_DOWN, PORT_LINK, PORT_LOCAL, PORT_REMOTE,
-    TUNNEL_DELIVER, TUNNEL_OPTION_LEN, TUNNEL_PROCESS,
+    BUCKET_NO_PORT, DropReason, MAX_FLOOD, PEER_SELF, PORT_DOWN, PORT_LINK, PORT_LOCAL,
+    PORT_REMOTE, TUNNEL_DELIVER, TUNNEL_GROUP, TUNNEL_OPTION_LEN, TUNNEL_PROCESS,
 };
 
 /// Outputs to a port: makes the output that is pending, checks this one, and leaves it pending.
@@ -85,6 +85,28 @@ pub fn emit<P: Packet>(packet: P, slot: u32) -> u32 {
     }
 }
 
+/// Gives a copy of the packet to a group, or to one bucket of it (counted from 1): a frame that this host sends to itself.
+#[inline(always)]
+pub fn to_group<P: Packet>(packet: P, state: &mut State, group: u32, bucket: u32) {
+    if state.pending.ifindex != 0 {
+        packet.flush();
+    }
+    state.done += 1;
+    let slot = state.port;
+    if state.spoilt != 0 {
+        counters::dropped(slot, DropReason::ResizeFailed);
+        return;
+    }
+    let (id, none) = if slot == 0 {
+        (state.arrival.port, BUCKET_NO_PORT as u32)
+    } else {
+        (PORTS.get(slot).map_or(0, |port| port.id), 0)
+    };
+    tunnel_to(packet, state, PEER_SELF, TUNNEL_GROUP, id, slot, false);
+    state.pending.group = group;
+    state.pending.bucket = bucket | none;
+}
+
 /// Makes a tunnel frame to a peer the pending output. `slot`: where a drop is counted, and with `count` the packet.
 #[inline(always)]
 pub fn tunnel_to<P: Packet>(
@@ -123,6 +145,8 @@ pub fn tunnel_to<P: Packet>(
     state.pending.kind = kind as u32;
     state.pending.port_id = port_id;
     state.pending.variant = variant;
+    state.pending.group = 0;
+    state.pending.bucket = 0;
     state.pending.count_port = if count { slot } else { 0 };
     0
 }

@@ -2,8 +2,10 @@
 
 use crate::{
     cache,
-    classify::{self, END, END_LIMIT, END_MISS, END_RESUME, END_TC, Role},
-    counters, execute, flow,
+    classify::{
+        self, END, END_GROUP_CHANGED, END_LIMIT, END_MISS, END_NO_BUCKET, END_RESUME, END_TC, Role,
+    },
+    counters, execute, flow, group,
     maps::{DEVICES, NETWORKS, PORTS, SWITCHES, TUNNEL_PORTS, load},
     output,
     packet::{Packet, opaque},
@@ -12,9 +14,12 @@ use crate::{
     tunnel,
 };
 use switch_abi::{
-    DEVICE_UNDERLAY, DropReason, PORT_LOCAL, PORT_REMOTE, PortEntry, TUNNEL_DELIVER,
-    TUNNEL_PROCESS, TunnelPortKey,
+    BUCKET_NO_PORT, DEVICE_UNDERLAY, DropReason, PART_BUCKET, PART_HEAD, PORT_LOCAL, PORT_REMOTE,
+    PortEntry, TUNNEL_DELIVER, TUNNEL_GROUP, TUNNEL_PROCESS, TunnelPortKey,
 };
+
+/// The reserved port number of the controller, where packets come from that came in by no port.
+const CONTROLLER: u32 = 0xffff_fffd;
 
 /// Why the pipeline ends without a redirect.
 pub enum Stop {
@@ -92,11 +97,20 @@ pub fn from_underlay<P: Packet>(packet: P) -> Result<i32, Stop> {
     state.network = arrival.network;
     const DELIVER: u32 = TUNNEL_DELIVER as u32;
     const PROCESS: u32 = TUNNEL_PROCESS as u32;
+    const GROUP: u32 = TUNNEL_GROUP as u32;
     match arrival.kind {
-        DELIVER => deliver(packet, state, slot, port),
-        PROCESS => process(packet, state, Entrance::of(slot)?, false),
-        _ => Err(Stop::Drop(0, DropReason::BadTunnelOption)),
+        DELIVER => return deliver(packet, state, slot, port),
+        PROCESS => {}
+        GROUP if tunnel::from_self(state) => {
+            let part = match arrival.bucket & !(BUCKET_NO_PORT as u32) {
+                0 => PART_HEAD,
+                bucket => PART_BUCKET + bucket as u16 - 1,
+            };
+            group::begin(state, arrival.argument, part);
+        }
+        _ => return Err(Stop::Drop(0, DropReason::BadTunnelOption)),
     }
+    process(packet, state, Entrance::of(slot)?, false)
 }
 
 /// A frame that was processed elsewhere: out by the port, or on to where the port is now, with the same tag.
@@ -111,7 +125,7 @@ fn deliver<P: Packet>(
     if kind != PORT_LOCAL && kind != PORT_REMOTE {
         return Err(Stop::Drop(slot, DropReason::PortDown));
     }
-    if P::XDP && state.arrival.queue != 0 {
+    if P::XDP && state.arrival.argument != 0 {
         return Err(Stop::Pass);
     }
     state.clock = state.arrival.clock;
@@ -122,8 +136,8 @@ fn deliver<P: Packet>(
     if packet.strip_outer() == 0 {
         return Err(Stop::Drop(slot, DropReason::ResizeFailed));
     }
-    if state.arrival.queue != 0 {
-        packet.set_queue(state.arrival.queue & 0xffff);
+    if state.arrival.argument != 0 {
+        packet.set_queue(state.arrival.argument & 0xffff);
     }
     state.tag = match packet.read::<2>(12) {
         Some([0x81, 0x00] | [0x88, 0xa8]) if state.tag == crate::state::TAG_NONE => {
@@ -190,7 +204,17 @@ fn process<P: Packet>(
         Role::None => return Err(Stop::Drop(slot, DropReason::NoInstance)),
         _ => {}
     }
+    // A copy for a group comes to where the packet was received and counted before.
+    let copy = state.grouping != 0;
     state.in_port = port.port_no;
+    state.floor = state.clock;
+    if copy {
+        state.floor = state.arrival.clock;
+        if state.arrival.bucket & BUCKET_NO_PORT as u32 != 0 {
+            state.port = 0;
+            state.in_port = CONTROLLER;
+        }
+    }
     if known {
         flow::fill(state);
     } else {
@@ -205,6 +229,9 @@ fn process<P: Packet>(
     if packet.is_gso() {
         state.excess = parse::excess(packet, state);
     }
+    if copy && role != Role::Active {
+        return Err(Stop::Drop(slot, DropReason::NoInstance));
+    }
     if let Role::Relay(peer) = role {
         strip(packet, state, slot)?;
         output::tunnel_to(packet, state, peer, TUNNEL_PROCESS, port.id, slot, false);
@@ -217,11 +244,15 @@ fn process<P: Packet>(
     // Back from where the trajectory ends.
     state.switch_slot = port.switch_slot;
     strip(packet, state, slot)?;
-    counters::rx(slot, packet.length());
+    if !copy {
+        counters::rx(slot, packet.length());
+    }
     execute::execute(packet, state);
     let reason = match state.end {
         END_MISS => Some(DropReason::TableMiss),
         END_LIMIT | END_RESUME => Some(DropReason::HopLimit),
+        END_NO_BUCKET => Some(DropReason::NoBucket),
+        END_GROUP_CHANGED => Some(DropReason::GroupChanged),
         END if state.done == 0 => Some(DropReason::RuleDrop),
         _ => None,
     };

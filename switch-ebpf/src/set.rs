@@ -6,7 +6,7 @@ use crate::{
     state::{ActionRef, State},
 };
 use switch_abi::{
-    Action, MAX_ACTIONS, RULE_CLEAR_ACTIONS, RuleEntry, SET_SLOT_OUTPUT, SET_SLOTS, set_slot,
+    Action, MAX_ACTIONS, RULE_CLEAR_ACTIONS, RuleEntry, SET_SLOT_GROUP, SET_SLOTS, set_slot,
 };
 
 /// Clear-actions and write-actions of a rule.
@@ -51,10 +51,16 @@ fn merge(state: &mut State, slot: u32) -> u32 {
     0
 }
 
-/// Whether the set does anything: without an output it does not.
+/// Whether the set does anything: without an output or a group it does not.
 #[inline(always)]
 pub fn outputs(state: &State) -> bool {
-    state.set >> SET_SLOT_OUTPUT != 0
+    state.set >> SET_SLOT_GROUP != 0
+}
+
+/// Whether the set runs a group.
+#[inline(always)]
+pub fn has_group(state: &State) -> bool {
+    state.set >> SET_SLOT_GROUP & 1 != 0
 }
 
 /// Keeps the set as it is now for classification to begin with.

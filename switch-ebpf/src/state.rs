@@ -21,6 +21,11 @@ pub const STEP_HELD: u32 = 1;
 /// [`Step::flags`]: the last action outputs into a link that the packet is not to take any more.
 pub const STEP_LIMIT: u32 = 2;
 
+/// [`Step::flags`]: the rule's last action, or that of the action set, is a group; the steps that follow are its.
+pub const STEP_GROUP: u32 = 4;
+/// [`Step::flags`]: not a rule to run, but a group's bucket that gets a copy of the packet.
+pub const STEP_COPY: u32 = 8;
+
 /// One rule of the packet's trajectory.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -29,9 +34,10 @@ pub struct Step {
     pub rule: u32,
     /// The rule's last action outputs into a link whose other end, this port slot, is where the next step happens; 0: none.
     pub link: u32,
-    /// [`STEP_HELD`], [`STEP_LIMIT`].
+    /// [`STEP_HELD`] ...
     pub flags: u32,
-    pub pad: u32,
+    /// For a group's part: the rule that ran the group; 0: the packet is a copy that came for it.
+    pub origin: u32,
 }
 
 /// Where an action is.
@@ -54,10 +60,14 @@ pub struct Pending {
     pub count_port: u32,
     /// Peer slot to tunnel to; 0: not tunnelled.
     pub peer: u32,
-    /// [`switch_abi::TUNNEL_DELIVER`] or [`switch_abi::TUNNEL_PROCESS`].
+    /// [`switch_abi::TUNNEL_DELIVER`] ...
     pub kind: u32,
     /// [`switch_abi::TunnelOption::port`].
     pub port_id: u32,
+    /// [`switch_abi::TunnelOption::group`].
+    pub group: u32,
+    /// [`switch_abi::TunnelOption::bucket`].
+    pub bucket: u32,
     /// [`switch_abi::PeerHeader`] variant.
     pub variant: u32,
 }
@@ -166,6 +176,29 @@ pub struct State {
     pub flow: crate::flow::Flow,
     /// For [`crate::cache`].
     pub memo: crate::cache::Memo,
+    /// 1: what is to be looked up next is a part of a group: `part` of `group`.
+    pub grouping: u32,
+    pub group: u32,
+    pub part: u32,
+    /// The group's type, and of type all the number of its buckets.
+    pub group_kind: u32,
+    pub group_last: u32,
+    /// Buckets looked at so far, and the last of them that was found live (counted from 1).
+    pub group_next: u32,
+    pub group_tried: u32,
+    /// The best bucket so far; its lot and weight. The weight of the one looked at.
+    pub group_best: u32,
+    pub group_lot: u32,
+    pub group_best_weight: u32,
+    pub group_weight: u32,
+    /// A bucket, by its slot, that changes the packet and is not in the trace yet; 0: none.
+    pub group_held: u32,
+    /// Parts of groups must be at least as old as this clock.
+    pub floor: u32,
+    /// [`Step::origin`], of the steps being added or of the one being executed.
+    pub group_rule: u32,
+    /// [`switch_abi::flow_hash`].
+    pub flow_hash: u64,
     /// Rules in the trace.
     pub steps: u32,
     /// 1: outer headers could not be taken off again, so that the packet is no longer the tenant's.
@@ -225,6 +258,8 @@ impl State {
         state.excess = 0;
         state.labelled = 0;
         state.queue = 0;
+        state.grouping = 0;
+        state.group_rule = 0;
         state.origin = 0;
         state.key.metadata = 0;
         state.key.tunnel_id = 0;

@@ -8,8 +8,8 @@ use crate::{
 };
 use switch_abi::{
     DropReason, GENEVE_ETHERNET, KEY_WORDS, NETWORK_UNTAGGED, NetworkEntry, OPTION_CLASS,
-    OPTION_TYPE, OPTION_VERSION, OUTER_IPV4_LEN, OUTER_IPV6_LEN, TUNNEL_DELIVER, TUNNEL_OPTION_LEN,
-    TUNNEL_PORT, TunnelPeerKey, hash_key, serial_le,
+    OPTION_TYPE, OPTION_VERSION, OUTER_IPV4_LEN, OUTER_IPV6_LEN, TUNNEL_DELIVER, TUNNEL_GROUP,
+    TUNNEL_OPTION_LEN, TUNNEL_PORT, TunnelPeerKey, hash_key, serial_le,
 };
 
 /// What is in front of the tenant's frame, over IPv4.
@@ -100,13 +100,13 @@ fn udp_and_option<const AT: usize>(state: &mut State, length: u16, network: &Net
     let [c0, c1] = OPTION_CLASS.to_be_bytes();
     let [p0, p1, p2, p3] = state.pending.port_id.to_be_bytes();
     let [k0, k1, k2, k3] = state.clock.to_be_bytes();
-    // The next switch begins without.
-    let queue = if state.pending.kind == TUNNEL_DELIVER as u32 {
-        state.queue
-    } else {
-        0
+    // The next switch begins without a queue.
+    let argument = match state.pending.kind as u8 {
+        TUNNEL_DELIVER => state.queue,
+        TUNNEL_GROUP => state.pending.group,
+        _ => 0,
     };
-    let [q0, q1, q2, q3] = queue.to_be_bytes();
+    let [q0, q1, q2, q3] = argument.to_be_bytes();
     let (kind, hops) = (state.pending.kind as u8, state.hops as u8);
     // UDP's checksum is zero: over IPv6, RFC 6935 allows that for tunnels.
     let bytes: [u8; 36] = [
@@ -148,6 +148,10 @@ fn udp_and_option<const AT: usize>(state: &mut State, length: u16, network: &Net
         q3,
     ];
     state.prefix[AT..AT + 36].copy_from_slice(&bytes);
+    // On their own, since the compiler would build the bytes on the stack with so many values that it does not know.
+    if state.pending.kind == TUNNEL_GROUP as u32 {
+        state.prefix[AT + 23] = state.pending.bucket as u8;
+    }
 }
 
 #[inline(always)]
@@ -191,7 +195,7 @@ pub struct Arrival {
     pub outer: u32,
     /// Network slot.
     pub network: u32,
-    /// [`switch_abi::TUNNEL_DELIVER`] or [`switch_abi::TUNNEL_PROCESS`].
+    /// [`switch_abi::TUNNEL_DELIVER`] ...
     pub kind: u32,
     /// Hops left.
     pub hops: u32,
@@ -201,8 +205,10 @@ pub struct Arrival {
     pub clock: u32,
     /// Outer UDP source port.
     pub source_port: u32,
-    /// Queue of the egress port; 0: none.
-    pub queue: u32,
+    /// [`switch_abi::TunnelOption::argument`].
+    pub argument: u32,
+    /// [`switch_abi::TunnelOption::bucket`].
+    pub bucket: u32,
 }
 
 /// [`examine`]: a tunnel frame from a peer of the network.
@@ -213,6 +219,12 @@ pub const FOREIGN: u32 = 1;
 pub const BAD_OPTION: u32 = 2;
 /// [`examine`]: a tunnel frame from a sender that is no peer of its network.
 pub const UNKNOWN_PEER: u32 = 3;
+
+/// Whether the frame that has arrived is this host's own.
+#[inline(always)]
+pub fn from_self(state: &State) -> bool {
+    state.arrival.outer == STRIP_IPV4 && state.sender.source[0] == LOOPBACK
+}
 
 /// Checks the outer headers, the option and the sender; fills `state.arrival`.
 #[inline(never)]
@@ -289,7 +301,8 @@ fn examine_udp<P: Packet, const AT: u32>(packet: P, state: &mut State) -> u32 {
     state.arrival.hops = o[14] as u32;
     state.arrival.port = u32::from_be_bytes([o[16], o[17], o[18], o[19]]);
     state.arrival.clock = u32::from_be_bytes([o[20], o[21], o[22], o[23]]);
-    state.arrival.queue = u32::from_be_bytes([o[24], o[25], o[26], o[27]]);
+    state.arrival.bucket = o[15] as u32;
+    state.arrival.argument = u32::from_be_bytes([o[24], o[25], o[26], o[27]]);
     let Some(network) = TUNNEL_PEERS.get_ptr(&state.sender) else {
         return UNKNOWN_PEER;
     };

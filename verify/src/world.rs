@@ -196,7 +196,6 @@ fn network(scenario: &Scenario) -> Network {
             id,
             name: String::new(),
             instances: instances.collect(),
-            groups: Default::default(),
         };
         network.switches.insert(id, switch);
     }

@@ -1,11 +1,9 @@
-//! Rules and groups.
+//! Rules.
 
-use lime_core::flow::ofctl::{format_actions, format_instructions, format_match, format_rule};
-use lime_core::flow::{Group, GroupType, Rule, RuleFlags};
+use lime_core::flow::ofctl::{format_instructions, format_match, format_rule};
+use lime_core::flow::{Rule, RuleFlags};
 use lime_proto::v1;
 use serde::Serialize;
-
-use crate::error::CliError;
 
 #[derive(Debug, Serialize)]
 pub struct RuleStats {
@@ -94,39 +92,6 @@ fn flags(flags: RuleFlags) -> Vec<&'static str> {
         (flags.no_byte_counts, "no_byte_counts"),
     ];
     all.iter().filter(|f| f.0).map(|f| f.1).collect()
-}
-
-#[derive(Debug, Serialize)]
-pub struct GroupView {
-    pub group_id: u32,
-    #[serde(rename = "type")]
-    pub kind: GroupType,
-    /// Each bucket's actions.
-    pub buckets: Vec<String>,
-}
-
-impl GroupView {
-    pub fn read(wire: v1::Group) -> Result<Self, CliError> {
-        let group = Group::try_from(wire).map_err(|e| CliError::BadAnswer(e.to_string()))?;
-        Ok(Self {
-            group_id: group.id,
-            kind: group.kind,
-            buckets: group
-                .buckets
-                .iter()
-                .map(|actions| format_actions(actions))
-                .collect(),
-        })
-    }
-
-    pub fn kind_name(&self) -> &'static str {
-        match self.kind {
-            GroupType::All => "all",
-            GroupType::Select => "select",
-            GroupType::Indirect => "indirect",
-            GroupType::FastFailover => "fast_failover",
-        }
-    }
 }
 
 #[cfg(test)]

@@ -388,12 +388,42 @@ impl Lime for Service {
         ok(Empty {})
     }
 
+    async fn update_groups(
+        &self,
+        r: Request<v1::UpdateGroupsRequest>,
+    ) -> Answer<v1::UpdateGroupsResponse> {
+        use v1::group_mod::Change;
+        for m in r.into_inner().mods {
+            let groups = &mut self.state().groups;
+            match m.change.unwrap() {
+                Change::DeleteAll(_) => groups.clear(),
+                Change::Modify(group) => {
+                    let old = groups.iter_mut().find(|g| g.group_id == group.group_id);
+                    *old.ok_or_else(|| Status::not_found("no such group"))? = group;
+                }
+                _ => return Err(Status::unimplemented("not by the command line")),
+            }
+        }
+        ok(v1::UpdateGroupsResponse::default())
+    }
+
     async fn list_groups(
         &self,
-        _: Request<v1::ListGroupsRequest>,
+        r: Request<v1::ListGroupsRequest>,
     ) -> Answer<v1::ListGroupsResponse> {
         let groups = self.state().groups.clone();
-        ok(v1::ListGroupsResponse { groups })
+        let mut stats = Vec::new();
+        if r.into_inner().stats {
+            stats.extend(groups.iter().map(|g| v1::GroupStats {
+                group_id: g.group_id,
+                ref_count: 1,
+                packets: 12,
+                bytes: 720,
+                duration_ms: 1,
+                buckets: vec![v1::BucketStats::default(); g.buckets.len()],
+            }));
+        }
+        ok(v1::ListGroupsResponse { groups, stats })
     }
 
     async fn port_stats(&self, _: Request<v1::PortStatsRequest>) -> Answer<v1::PortStatsResponse> {

@@ -3,7 +3,7 @@
 use lime_core::counters::Count;
 use lime_core::log::Resume;
 use lime_core::model::{Place, desired};
-use lime_core::{Epoch, HostId, PortId};
+use lime_core::{Epoch, HostId, PortId, SwitchId};
 use lime_proto::v1;
 use tracing::{info, warn};
 use v1::agent_message::Message as FromAgent;
@@ -201,7 +201,13 @@ impl State {
             } else {
                 self.down.insert(id)
             };
-        let switch = self.model.switches.get(&port.switch);
+        let groups = self.rules.groups(port.switch);
+        let watched = changed && groups.is_some_and(|g| g.watched().contains(&port.no));
+        let (switch, no) = (port.switch, port.no);
+        if watched {
+            self.tell_port_states();
+        }
+        let switch = self.model.switches.get(&switch);
         let (Some(switch), Some(member), true) = (switch, self.seq.member(host), changed) else {
             return Ok(());
         };
@@ -209,10 +215,7 @@ impl State {
             network: self.model.name.clone(),
             switch: switch.name.clone(),
             version: status.version,
-            port_status: Some(v1::PortStatusChange {
-                port_no: port.no.0,
-                up,
-            }),
+            port_status: Some(v1::PortStatusChange { port_no: no.0, up }),
             ..Default::default()
         };
         // A host that has only joined is behind what it need not acknowledge.
@@ -245,6 +248,27 @@ impl State {
         self.configure(host, request_id, false)
     }
 
+    /// Groups of the switch have changed: if they watch a port that is down, its state may not be known everywhere.
+    pub(super) fn tell_dead_ports(&mut self, switch: SwitchId) {
+        let Some(groups) = self.rules.groups(switch) else {
+            return;
+        };
+        let watched = groups.watched();
+        let mut down = self.down.iter().filter_map(|id| self.model.ports.get(id));
+        if down.any(|p| p.switch == switch && watched.contains(&p.no)) {
+            self.tell_port_states();
+        }
+    }
+
+    fn tell_port_states(&mut self) {
+        let hosts: Vec<HostId> = self.sessions.keys().copied().collect();
+        for host in hosts {
+            if self.model.members.contains_key(&host) {
+                self.reconfigure(host, "telling the state of a port that groups watch");
+            }
+        }
+    }
+
     /// The host's desired state, as a message.
     pub(super) fn configure(
         &self,
@@ -267,7 +291,7 @@ impl State {
             vni: self.model.vni,
             consistency: v1::Consistency::from(self.model.consistency).into(),
             min_clock: 0,
-            ..wire::configure(config, address)
+            ..wire::configure(config, address, |port| self.down.contains(&port))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Counters: asking the members, merging, keeping.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lime_core::counters::{Count, Counted, Version};
 use lime_core::{HostId, PortId, RuleId, SwitchId};
@@ -105,6 +105,53 @@ impl State {
             ));
         }
         changes
+    }
+
+    /// A switch's groups with their merged counters, in the order of their numbers.
+    pub fn group_stats(&mut self, switch: SwitchId) -> Vec<v1::GroupStats> {
+        let Some(groups) = self.rules.groups(switch).cloned() else {
+            return Vec::new();
+        };
+        let mut users: HashMap<u32, u32> = HashMap::new();
+        let table = self.rules.table(switch);
+        for (_, rule) in table.into_iter().flat_map(|t| t.iter()) {
+            let run: BTreeSet<u32> = rule.groups().collect();
+            for group in run {
+                *users.entry(group).or_default() += 1;
+            }
+        }
+        let mut read = |id: Option<RuleId>| match id {
+            Some(id) => {
+                self.unsaved.insert(Counted::Rule(id));
+                self.counters.read(Counted::Rule(id))
+            }
+            None => Count::default(),
+        };
+        let mut all = Vec::new();
+        let now = self.shared.clock.now_ms();
+        for group in groups.iter() {
+            let head = groups.head(group.id);
+            let since = head.and_then(|id| self.since.get(&id).copied());
+            let count = read(head);
+            let buckets = (0..group.buckets.len()).map(|index| {
+                let count = read(groups.bucket(group.id, index));
+                v1::BucketStats {
+                    packets: count.packets,
+                    bytes: count.bytes,
+                }
+            });
+            let by_groups = u32::try_from(groups.users(group.id).count()).unwrap_or(u32::MAX);
+            let by_rules = users.get(&group.id).copied().unwrap_or_default();
+            all.push(v1::GroupStats {
+                group_id: group.id,
+                ref_count: by_rules.saturating_add(by_groups),
+                packets: count.packets,
+                bytes: count.bytes,
+                duration_ms: since.map_or(0, |since| now.saturating_sub(since)),
+                buckets: buckets.collect(),
+            });
+        }
+        all
     }
 
     /// A rule with its merged counters.

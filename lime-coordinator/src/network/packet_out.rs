@@ -9,6 +9,7 @@ use tonic::Status;
 use v1::coordinator_message::Message;
 
 use super::state::State;
+use super::updates::NoGroup;
 use crate::agents::{Session, Waiting};
 
 /// Packet-outs that may be under way in one network.
@@ -59,8 +60,15 @@ impl State {
                 self.model.name
             )));
         }
+        if let Some(group) = self.rules.missing_group(id, packet.actions.iter()) {
+            return Err(Status::invalid_argument(format!(
+                "packet_out: {}",
+                NoGroup(group)
+            )));
+        }
         let exact = packet.actions.iter().any(|a| {
-            matches!(a, Action::Output { port, .. } if [PortNo::TABLE, PortNo::CONTROLLER].contains(port))
+            matches!(a, Action::Group(_))
+                || matches!(a, Action::Output { port, .. } if [PortNo::TABLE, PortNo::CONTROLLER].contains(port))
         });
         let (reply, done) = oneshot::channel();
         let request = self

@@ -1,24 +1,19 @@
 //! Domain types to messages for agents, in parts that pass a stream's limits.
 
+use lime_core::flow::Rule;
 use lime_core::log::{Entry, EntryKind};
 use lime_core::model::{HostConfig, PortConfig};
-use lime_core::model::{PortPlace, RuleBook, Switch, expand};
-use lime_core::{Epoch, HostId, NetworkId};
+use lime_core::model::{PortPlace, RuleBook, Switch};
+use lime_core::{Epoch, HostId, NetworkId, PortId};
+use lime_proto::convert::part_to_wire;
 use lime_proto::v1;
-use tracing::error;
 
 /// Rules in one message: under 4 MiB even if each has the most actions and fields.
 const PART: usize = 2000;
 
-fn rule(rule: &lime_core::flow::Rule, switch: &Switch) -> Option<v1::Rule> {
-    match expand(rule, &switch.groups) {
-        Ok(expanded) => Some((&expanded).into()),
-        Err(e) => {
-            // Checked when the rule came in, and groups in use cannot be deleted.
-            error!(switch = %switch.name, "a rule cannot be staged: {e}");
-            None
-        }
-    }
+/// A rule for an agent; a part of a group in its own form.
+fn rule(rule: &Rule) -> (Option<v1::Rule>, Option<v1::GroupPart>) {
+    (Some(rule.into()), rule.part.as_deref().map(part_to_wire))
 }
 
 /// Stage, in parts. Without `switch`, only the number.
@@ -40,11 +35,13 @@ pub(super) fn stage(
     };
     let mut parts = Vec::new();
     for adds in add.chunks(PART) {
-        let add = adds.iter().filter_map(|a| {
-            Some(v1::AddRule {
+        let add = adds.iter().map(|a| {
+            let (rule, part) = rule(&a.rule);
+            v1::AddRule {
                 rule_id: a.id.0,
-                rule: Some(rule(&a.rule, switch)?),
-            })
+                rule,
+                part,
+            }
         });
         parts.push(v1::Stage {
             add: add.collect(),
@@ -94,13 +91,15 @@ pub(super) fn snapshot(
         let rules = book.snapshot(switch.id, at);
         count = rules.len();
         for chunk in rules.chunks(PART) {
-            let rules = chunk.iter().filter_map(|r| {
-                Some(v1::SnapshotRule {
+            let rules = chunk.iter().map(|r| {
+                let (rule, part) = rule(&r.rule);
+                v1::SnapshotRule {
                     rule_id: r.id.0,
-                    rule: Some(rule(&r.rule, switch)?),
+                    rule,
                     valid_from: r.from.0,
                     valid_to: 0,
-                })
+                    part,
+                }
             });
             parts.push(part(switch_id, rules.collect()));
         }
@@ -115,7 +114,11 @@ pub(super) fn snapshot(
 }
 
 /// The parts of Configure that come from the model.
-pub(super) fn configure(config: HostConfig, address: impl Fn(HostId) -> String) -> v1::Configure {
+pub(super) fn configure(
+    config: HostConfig,
+    address: impl Fn(HostId) -> String,
+    down: impl Fn(PortId) -> bool,
+) -> v1::Configure {
     let members = config.members.into_iter().map(|host| v1::Member {
         host_id: host.0,
         underlay_address: address(host),
@@ -131,12 +134,20 @@ pub(super) fn configure(config: HostConfig, address: impl Fn(HostId) -> String) 
     v1::Configure {
         members: members.collect(),
         switches: switches.collect(),
-        ports: config.ports.into_iter().map(port).collect(),
+        ports: config
+            .ports
+            .into_iter()
+            .map(|p| {
+                let dead = down(p.port);
+                port(p, dead)
+            })
+            .collect(),
         ..Default::default()
     }
 }
 
-fn port(port: PortConfig) -> v1::PortState {
+/// `down`: as its host reports. That host knows it itself.
+fn port(port: PortConfig, down: bool) -> v1::PortState {
     use v1::port_state::Place;
     let place = match port.place {
         PortPlace::Local(device) => Place::Local(v1::LocalDevice {
@@ -147,6 +158,7 @@ fn port(port: PortConfig) -> v1::PortState {
         PortPlace::Remote(host) => Place::RemoteHost(host.0),
         PortPlace::Link(peer) => Place::Link(peer.0),
     };
+    let dead = down && matches!(place, Place::RemoteHost(_));
     v1::PortState {
         port_id: port.port.0,
         switch_id: port.switch.0,
@@ -155,5 +167,6 @@ fn port(port: PortConfig) -> v1::PortState {
         admin_down: false,
         no_flood: port.no_flood,
         mtu: port.mtu,
+        dead,
     }
 }

@@ -36,7 +36,6 @@ impl Operation {
                 id,
                 name,
                 instances: BTreeMap::new(),
-                groups: BTreeMap::new(),
             };
             n.switches.insert(id, switch);
             Ok(())

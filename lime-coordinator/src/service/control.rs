@@ -13,7 +13,8 @@ use v1::control_reply::Reply;
 use v1::control_request::Request as Asked;
 
 use super::events::until_overflow;
-use super::rules::{mods_of, packet_of, ports_of, rules_of, with_groups};
+use super::groups::{group_mods_of, groups_of};
+use super::rules::{mods_of, packet_of, ports_of, rules_of};
 use crate::network::{Connection, Handle, Sink};
 use crate::ops::Operation;
 use crate::shared::Shared;
@@ -186,6 +187,44 @@ impl Channel {
                 });
                 Ok(())
             }
+            Asked::UpdateGroups(request) => {
+                same_network(network, &request.network)?;
+                let mods = group_mods_of(request.mods)?;
+                self.last = network
+                    .call(move |s| {
+                        let (updated, removed_rules) = s.update_groups(&request.switch, mods)?;
+                        s.on_completion(
+                            updated.ticket,
+                            Box::new(move |s, result| match result {
+                                Ok(epoch) if xid != 0 => {
+                                    let reply = v1::UpdateGroupsResponse {
+                                        epoch: epoch.0,
+                                        removed_rules,
+                                    };
+                                    connection.send(xid, Reply::GroupsUpdated(reply));
+                                }
+                                Ok(_) => {}
+                                Err(e) => {
+                                    connection.error(xid, &s.stage_status(&e));
+                                }
+                            }),
+                        );
+                        Ok::<_, Status>(updated.ticket)
+                    })
+                    .await??;
+                Ok(())
+            }
+            Asked::GroupStats(request) => {
+                same_network(network, &request.network)?;
+                let (shared, network) = (Arc::clone(&self.shared), network.clone());
+                self.shared.tasks.spawn(async move {
+                    match groups_of(&shared, &network, &request).await {
+                        Ok(groups) => connection.send(xid, Reply::GroupStats(groups)),
+                        Err(status) => connection.error(xid, &status),
+                    }
+                });
+                Ok(())
+            }
             Asked::PortStats(request) => {
                 same_network(network, &request.network)?;
                 let (shared, network) = (Arc::clone(&self.shared), network.clone());
@@ -212,10 +251,7 @@ impl Channel {
         let packet = packet_of(request.packet_out)?;
         let after = self.last;
         let (id, done) = network
-            .call(move |s| {
-                let packet = with_groups(s, &request.switch, packet)?;
-                s.packet_out(&request.switch, packet, after)
-            })
+            .call(move |s| s.packet_out(&request.switch, packet, after))
             .await??;
         let outstanding = Arc::clone(&self.packet_outs);
         let connection = self.connection.clone();

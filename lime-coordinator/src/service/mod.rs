@@ -2,6 +2,7 @@
 
 mod control;
 mod events;
+mod groups;
 mod hosts;
 mod links;
 mod migrations;
@@ -143,6 +144,7 @@ serve! {
     create_group: CreateGroupRequest -> v1::Group;
     delete_group: DeleteGroupRequest -> v1::Empty;
     list_groups: ListGroupsRequest -> v1::ListGroupsResponse;
+    update_groups: UpdateGroupsRequest -> v1::UpdateGroupsResponse;
     port_stats: PortStatsRequest -> v1::PortStatsResponse;
     watch_events: WatchEventsRequest -> Out<v1::ControllerEvent>;
     send_packet_out: SendPacketOutRequest -> v1::Empty;

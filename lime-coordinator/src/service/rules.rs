@@ -1,10 +1,9 @@
-//! Rules, groups, counters.
+//! Rules, counters, packet-outs.
 
 use std::sync::Arc;
 
 use lime_core::SwitchId;
-use lime_core::flow::{FlowMod, Group};
-use lime_core::model::expand;
+use lime_core::flow::FlowMod;
 use lime_proto::v1;
 use tokio::sync::oneshot;
 use tonic::Status;
@@ -16,9 +15,6 @@ use crate::shared::Shared;
 
 /// Rules in one message of a list.
 const PART: usize = 2000;
-
-/// Groups of one switch.
-const MAX_GROUPS: usize = 1024;
 
 /// The domain's form of an update.
 pub(super) fn mods_of(mods: Vec<v1::FlowMod>) -> Result<Vec<FlowMod>, Status> {
@@ -165,98 +161,6 @@ impl LimeService {
         Ok(v1::PortStatsResponse { ports })
     }
 
-    pub(super) async fn create_group(
-        &self,
-        request: v1::CreateGroupRequest,
-    ) -> Result<v1::Group, Status> {
-        let network = self.network(&request.network)?;
-        let group = request
-            .group
-            .ok_or_else(|| Status::invalid_argument("group: is missing"))?;
-        let group = Group::try_from(group)?;
-        let reply = v1::Group::from(&group);
-        self.operate(&network, move |op| async move {
-            op.change(move |n| {
-                let network = n.name.clone();
-                let switch = n.switches.values_mut().find(|s| s.name == request.switch);
-                let switch = switch.ok_or_else(|| {
-                    Status::not_found(format!(
-                        "switch {network}/{} does not exist",
-                        request.switch
-                    ))
-                })?;
-                if switch.groups.contains_key(&group.id) {
-                    return Err(Status::already_exists(format!(
-                        "group {} of switch {network}/{} exists already: delete it first",
-                        group.id, switch.name
-                    )));
-                }
-                if switch.groups.len() >= MAX_GROUPS {
-                    return Err(Status::resource_exhausted(format!(
-                        "switch {network}/{} has {MAX_GROUPS} groups, and no more are allowed",
-                        switch.name
-                    )));
-                }
-                switch.groups.insert(group.id, group);
-                Ok(())
-            })
-            .await?
-        })
-        .await?;
-        Ok(reply)
-    }
-
-    pub(super) async fn delete_group(
-        &self,
-        request: v1::DeleteGroupRequest,
-    ) -> Result<v1::Empty, Status> {
-        let network = self.network(&request.network)?;
-        self.operate(&network, move |op| async move {
-            let commit = op
-                .network
-                .call(move |s| {
-                    let (id, name) = {
-                        let switch = s.switch(&request.switch)?;
-                        if !switch.groups.contains_key(&request.group_id) {
-                            return Err(Status::not_found(format!(
-                                "group {} of switch {}/{} does not exist",
-                                request.group_id, s.model.name, switch.name
-                            )));
-                        }
-                        (switch.id, switch.name.clone())
-                    };
-                    if s.group_in_use(id, request.group_id) {
-                        return Err(Status::failed_precondition(format!(
-                            "group {} of switch {}/{name} is used by rules: delete those first",
-                            request.group_id, s.model.name
-                        )));
-                    }
-                    if let Some(switch) = s.model.switches.get_mut(&id) {
-                        switch.groups.remove(&request.group_id);
-                    }
-                    Ok(s.commit_with(Vec::new()))
-                })
-                .await??;
-            op.committed(commit).await
-        })
-        .await?;
-        Ok(v1::Empty {})
-    }
-
-    pub(super) async fn list_groups(
-        &self,
-        request: v1::ListGroupsRequest,
-    ) -> Result<v1::ListGroupsResponse, Status> {
-        let network = self.network(&request.network)?;
-        let groups = network
-            .call(move |s| {
-                let switch = s.switch(&request.switch)?;
-                Ok::<_, Status>(switch.groups.values().map(v1::Group::from).collect())
-            })
-            .await??;
-        Ok(v1::ListGroupsResponse { groups })
-    }
-
     pub(super) async fn send_packet_out(
         &self,
         request: v1::SendPacketOutRequest,
@@ -264,10 +168,7 @@ impl LimeService {
         let network = self.network(&request.network)?;
         let packet = packet_of(request.packet_out)?;
         let (_, done) = network
-            .call(move |s| {
-                let packet = with_groups(s, &request.switch, packet)?;
-                s.packet_out(&request.switch, packet, lime_core::log::Ticket(0))
-            })
+            .call(move |s| s.packet_out(&request.switch, packet, lime_core::log::Ticket(0)))
             .await??;
         let closing = |_| Status::unavailable("the coordinator is stopping");
         done.await.map_err(closing)??;
@@ -281,28 +182,4 @@ pub(super) fn packet_of(
 ) -> Result<lime_core::flow::PacketOut, Status> {
     let packet = packet.ok_or_else(|| Status::invalid_argument("packet_out: is missing"))?;
     Ok(lime_core::flow::PacketOut::try_from(packet)?)
-}
-
-/// A packet-out with its groups expanded, as rules have theirs.
-pub(super) fn with_groups(
-    state: &crate::network::State,
-    switch: &str,
-    mut packet: lime_core::flow::PacketOut,
-) -> Result<lime_core::flow::PacketOut, Status> {
-    let groups = &state.switch(switch)?.groups;
-    let rule = lime_core::flow::Rule {
-        table: 0,
-        priority: 0,
-        cookie: 0,
-        matching: lime_core::flow::Match::any(),
-        actions: std::mem::take(&mut packet.actions),
-        goto_table: None,
-        idle_timeout: 0,
-        hard_timeout: 0,
-        ..lime_core::flow::Rule::default()
-    };
-    let expanded =
-        expand(&rule, groups).map_err(|e| Status::invalid_argument(format!("packet_out: {e}")))?;
-    packet.actions = expanded.actions;
-    Ok(packet)
 }

@@ -3,6 +3,7 @@
 mod action;
 mod field;
 mod group;
+mod group_parts;
 mod headers;
 mod matching;
 mod modify;
@@ -15,6 +16,7 @@ mod table;
 pub use action::*;
 pub use field::*;
 pub use group::*;
+pub use group_parts::*;
 pub use matching::*;
 pub use modify::*;
 pub use packet::*;

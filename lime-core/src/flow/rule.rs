@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::headers::{Headers, is_of_a_tag};
-use super::{Action, Field, Match, SetKind, sort_set};
+use super::{Action, Field, GroupPart, Match, SetKind, sort_set};
 use crate::PortNo;
 
 /// Tables of a switch.
@@ -45,6 +45,9 @@ pub struct Rule {
     /// How it is counted, and whether its end is told.
     #[serde(default)]
     pub flags: RuleFlags,
+    /// It is in no table, but a part of a group: of all above, only `actions` counts. Controllers cannot make such rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Box<GroupPart>>,
 }
 
 /// New metadata of a packet: its bits under `mask` become those of `value` (OpenFlow 1.3.5, 7.2.4).
@@ -178,6 +181,15 @@ pub enum RuleError {
 }
 
 impl Rule {
+    /// Groups that it runs, at once or by its action set.
+    pub fn groups(&self) -> impl Iterator<Item = u32> + '_ {
+        let actions = self.actions.iter().chain(&self.write_actions);
+        actions.filter_map(|a| match a {
+            Action::Group(id) => Some(*id),
+            _ => None,
+        })
+    }
+
     /// Checks what can be checked without knowing the switch.
     pub fn check(&self) -> Result<(), RuleError> {
         if self.table >= TABLES {

@@ -206,6 +206,11 @@ impl FlowTable {
         old
     }
 
+    /// The rules that a filter selects, priority apart.
+    pub fn selected_by(&self, filter: &RuleFilter) -> impl Iterator<Item = RuleId> {
+        self.selected(filter).into_iter()
+    }
+
     /// Removes one rule, one that has timed out for instance.
     pub fn remove(&mut self, id: RuleId) -> Option<Arc<Rule>> {
         self.take(id)

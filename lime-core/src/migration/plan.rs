@@ -302,7 +302,6 @@ mod tests {
                 id: SwitchId(id),
                 name: name.into(),
                 instances: BTreeMap::from([(HostId(1), InstanceState::Active(None))]),
-                groups: BTreeMap::new(),
             };
             network.switches.insert(switch.id, switch);
         }

@@ -3,11 +3,9 @@
 //! [`Network`] is data that goes into the store as a whole; [`desired`] derives from it what each host is told; [`RuleBook`] has the rules.
 
 mod desired;
-mod groups;
 mod network;
 mod rules;
 
 pub use desired::*;
-pub use groups::*;
 pub use network::*;
 pub use rules::*;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::flow::Group;
 use crate::{Consistency, Epoch, HostId, NetworkId, PortAttach, PortId, PortNo, SwitchId};
 
 /// A tenant's network, rules apart.
@@ -48,8 +47,6 @@ pub struct Switch {
     pub name: String,
     /// Where it runs.
     pub instances: BTreeMap<HostId, InstanceState>,
-    /// By group number.
-    pub groups: BTreeMap<u32, Group>,
 }
 
 /// How far an instance has come.

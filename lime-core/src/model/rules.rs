@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::flow::{FlowMod, FlowTable, RemovedReason, Rule, UpdateError};
+use crate::flow::{
+    Action, FlowMod, FlowTable, GroupMod, GroupModError, GroupTable, RemovedReason, Rule,
+    RuleFilter, UpdateError,
+};
 use crate::log::{Added, Entry, EntryKind, Removed};
 use crate::{Epoch, RuleId, SwitchId};
 
@@ -18,6 +21,7 @@ pub struct RuleBook {
 #[derive(Clone, Debug, Default)]
 struct Rules {
     table: FlowTable,
+    groups: GroupTable,
     /// Since when each rule is visible; none: its entry has no epoch yet.
     from: HashMap<RuleId, Epoch>,
     /// Rules that are gone from the table by entries that may still fail, or that have no epoch yet.
@@ -82,7 +86,7 @@ impl RuleBook {
         counts: Option<RuleId>,
     ) {
         let rules = self.switches.entry(switch).or_default();
-        rules.table.insert(id, rule);
+        rules.put(id, rule);
         rules.from.insert(id, from);
         if let Some(counts) = counts {
             rules.counts.insert(id, counts);
@@ -107,7 +111,7 @@ impl RuleBook {
             let counts = removed.counted_as();
             rules.ending.insert(removed.id, counts);
             let heir = rules.heirs.get(&counts);
-            if heir.is_none_or(|heir| rules.table.get(*heir).is_none()) {
+            if heir.is_none_or(|heir| !rules.has(*heir)) {
                 rules.heirs.insert(counts, removed.id);
             }
         }
@@ -116,9 +120,9 @@ impl RuleBook {
     /// Where the counts of a rule are kept, if hosts may count it: present, or gone and not yet [settled](Self::settle).
     pub fn counted_as(&self, switch: SwitchId, id: RuleId) -> Option<RuleId> {
         let rules = self.switches.get(&switch)?;
-        match rules.table.get(id) {
-            Some(_) => Some(rules.counts.get(&id).copied().unwrap_or(id)),
-            None => rules.ending.get(&id).copied(),
+        match rules.has(id) {
+            true => Some(rules.counts.get(&id).copied().unwrap_or(id)),
+            false => rules.ending.get(&id).copied(),
         }
     }
 
@@ -131,6 +135,24 @@ impl RuleBook {
     pub fn heir(&self, switch: SwitchId, id: RuleId) -> Option<RuleId> {
         let counts = self.counted_as(switch, id)?;
         self.switches.get(&switch)?.heirs.get(&counts).copied()
+    }
+
+    /// The groups of a switch, ahead of the log.
+    pub fn groups(&self, switch: SwitchId) -> Option<&GroupTable> {
+        self.switches.get(&switch).map(|r| &r.groups)
+    }
+
+    /// A group that these actions run and that is not there.
+    pub fn missing_group<'a>(
+        &self,
+        switch: SwitchId,
+        mut actions: impl Iterator<Item = &'a Action>,
+    ) -> Option<u32> {
+        let groups = self.groups(switch);
+        actions.find_map(|a| match a {
+            Action::Group(id) if groups.is_none_or(|g| g.get(*id).is_none()) => Some(*id),
+            _ => None,
+        })
     }
 
     /// Number of rules of a switch.
@@ -231,6 +253,46 @@ impl RuleBook {
         over
     }
 
+    /// Decides a change of groups as [`Self::apply`] does one of rules. Rules that run a deleted group go with it.
+    pub fn apply_groups(
+        &mut self,
+        switch: SwitchId,
+        mods: Vec<GroupMod>,
+        mut next_id: impl FnMut() -> RuleId,
+    ) -> Result<EntryKind, GroupModError> {
+        let rules = self.switches.entry(switch).or_default();
+        let delta = rules.groups.apply(mods, &mut next_id)?;
+        let mut remove = Vec::new();
+        for (id, rule) in delta.removed {
+            let mut removed = rules.leave(id, rule);
+            // Modified: the group goes on, this part of it does not.
+            removed.goes_on = false;
+            remove.push(removed);
+        }
+        for group in delta.deleted {
+            let users = RuleFilter {
+                out_group: Some(group),
+                ..RuleFilter::all()
+            };
+            let users: Vec<RuleId> = rules.table.selected_by(&users).collect();
+            for id in users {
+                if let Some(rule) = rules.table.remove(id) {
+                    let mut removed = rules.leave(id, rule);
+                    removed.why = Some(RemovedReason::GroupDelete);
+                    remove.push(removed);
+                }
+            }
+        }
+        let add = delta.added.into_iter();
+        let add = add.map(|(id, rule)| Added::new(id, rule));
+        Ok(EntryKind::Update {
+            switch,
+            add: add.collect(),
+            remove,
+            passed: Vec::new(),
+        })
+    }
+
     /// The entry has got its epoch.
     pub fn sealed(&mut self, entry: &Entry) {
         let EntryKind::Update {
@@ -282,7 +344,7 @@ impl RuleBook {
         };
         let rules = self.switches.entry(*switch).or_default();
         for added in add {
-            rules.table.remove(added.id);
+            rules.take(added.id, &added.rule);
             rules.from.remove(&added.id);
             rules.counts.remove(&added.id);
             rules.disinherit(added.counts.unwrap_or(added.id), added.id);
@@ -298,7 +360,7 @@ impl RuleBook {
                 rules.heirs.insert(counts, removed.id);
             }
             let leaving = rules.leaving.remove(&removed.id);
-            rules.table.insert(removed.id, Arc::clone(&removed.rule));
+            rules.put(removed.id, Arc::clone(&removed.rule));
             // After a restart the journal may not know it: any epoch before now is as good.
             let from = leaving.and_then(|l| l.from).or(removed.from);
             rules.from.insert(removed.id, from.unwrap_or(Epoch::ZERO));
@@ -310,7 +372,8 @@ impl RuleBook {
         let Some(rules) = self.switches.get(&switch) else {
             return Vec::new();
         };
-        let present = rules.table.iter().filter_map(|(id, rule)| {
+        let all = rules.table.iter().chain(rules.groups.parts());
+        let present = all.filter_map(|(id, rule)| {
             let from = *rules.from.get(&id)?;
             let rule = Arc::clone(rule);
             from.le(at).then_some(SnapshotRule { id, rule, from })
@@ -327,11 +390,35 @@ impl RuleBook {
     /// The switch is gone. Returns its rules' ids, each with what its counts are kept as.
     pub fn forget(&mut self, switch: SwitchId) -> Vec<(RuleId, RuleId)> {
         let rules = self.switches.remove(&switch).unwrap_or_default();
-        let present = rules.table.iter().map(|(id, _)| {
+        let all = rules.table.iter().chain(rules.groups.parts());
+        let present = all.map(|(id, _)| {
             let counts = rules.counts.get(&id).copied();
             (id, counts.unwrap_or(id))
         });
         let ending = rules.ending.iter().map(|(id, counts)| (*id, *counts));
         present.chain(ending).collect()
+    }
+}
+
+impl Rules {
+    fn put(&mut self, id: RuleId, rule: Arc<Rule>) {
+        if rule.part.is_some() {
+            self.groups.insert(id, rule);
+        } else {
+            self.table.insert(id, rule);
+        }
+    }
+
+    fn take(&mut self, id: RuleId, rule: &Rule) {
+        if rule.part.is_some() {
+            self.groups.remove(id, rule);
+        } else {
+            self.table.remove(id);
+        }
+    }
+
+    /// Whether this is one of its rules, or a part of a group.
+    fn has(&self, id: RuleId) -> bool {
+        self.table.get(id).is_some() || self.groups.part(id)
     }
 }

@@ -1,12 +1,12 @@
 //! What is made of rules' parts, and the enums: changes, groups, packets.
 
 use lime_core::flow::{
-    AddFlags, FlowMod, Group, GroupType, MAX_BUCKETS, Modify, PacketIn, PacketInReason, PacketOut,
-    RemovedReason, Rule, RuleFilter,
+    AddFlags, FlowMod, GroupType, Modify, PacketIn, PacketInReason, PacketOut, RemovedReason, Rule,
+    RuleFilter,
 };
 use lime_core::{Consistency, PortAttach, PortNo};
 
-use super::error::{ConvertError, Problem, bounded, narrow};
+use super::error::{ConvertError, Problem, narrow};
 use super::rules::{actions_from_wire, actions_to_wire, match_from_wire, match_to_wire};
 use crate::v1;
 
@@ -163,45 +163,6 @@ impl From<&FlowMod> for v1::FlowMod {
             },
             FlowMod::Delete(f) => delete(Command::Delete, f),
             FlowMod::DeleteStrict(f) => delete(Command::DeleteStrict, f),
-        }
-    }
-}
-
-impl TryFrom<v1::Group> for Group {
-    type Error = ConvertError;
-
-    /// The group has passed [`Group::check`].
-    fn try_from(wire: v1::Group) -> Result<Self, ConvertError> {
-        bounded("buckets", wire.buckets.len(), MAX_BUCKETS)?;
-        let mut buckets = Vec::with_capacity(wire.buckets.len());
-        for (i, bucket) in wire.buckets.into_iter().enumerate() {
-            buckets.push(
-                actions_from_wire("actions", bucket.actions)
-                    .map_err(|e| e.within(&format!("buckets[{i}]")))?,
-            );
-        }
-        let group = Group {
-            id: wire.group_id,
-            kind: enum_from_wire::<v1::GroupType, _>("type", wire.r#type)?,
-            buckets,
-        };
-        group.check().map_err(|e| ConvertError::new("group", e))?;
-        Ok(group)
-    }
-}
-
-impl From<&Group> for v1::Group {
-    fn from(group: &Group) -> Self {
-        Self {
-            group_id: group.id,
-            r#type: v1::GroupType::from(group.kind).into(),
-            buckets: group
-                .buckets
-                .iter()
-                .map(|actions| v1::Bucket {
-                    actions: actions_to_wire(actions),
-                })
-                .collect(),
         }
     }
 }

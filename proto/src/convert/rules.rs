@@ -220,6 +220,7 @@ impl TryFrom<v1::Rule> for Rule {
                 no_packet_counts: wire.no_packet_counts,
                 no_byte_counts: wire.no_byte_counts,
             },
+            part: None,
         };
         rule.check().map_err(|e| ConvertError::new("rule", e))?;
         Ok(rule)

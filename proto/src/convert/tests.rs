@@ -1,8 +1,8 @@
 //! Round trips, and what is refused.
 
 use lime_core::flow::{
-    Action, AddFlags, Field, FieldMatch, FlowMod, Group, GroupType, Match, MetadataWrite, Modify,
-    PacketIn, PacketInReason, PacketOut, Rule, RuleFilter, RuleFlags,
+    Action, AddFlags, Field, FieldMatch, FlowMod, Match, MetadataWrite, Modify, PacketIn,
+    PacketInReason, PacketOut, Rule, RuleFilter, RuleFlags,
 };
 use lime_core::{Consistency, PortAttach, PortNo};
 
@@ -180,14 +180,7 @@ fn flow_mods_round_trip() {
 }
 
 #[test]
-fn groups_packets_and_enums_round_trip() {
-    let group = Group {
-        id: 5,
-        kind: GroupType::Select,
-        buckets: vec![vec![Action::output(PortNo(1))], vec![]],
-    };
-    assert_eq!(Group::try_from(v1::Group::from(&group)).unwrap(), group);
-
+fn packets_and_enums_round_trip() {
     let packet = PacketOut {
         in_port: PortNo::CONTROLLER,
         actions: vec![Action::output(PortNo::TABLE)],

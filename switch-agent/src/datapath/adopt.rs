@@ -11,7 +11,7 @@ use lime_core::{Epoch, HostId, NetworkId, PortId, RuleId, SwitchId};
 use switch_abi::{
     CompactMask, DEVICE_UNDERLAY, MAX_TABLES, MAX_TUPLES, NetworkEntry, OUTER_IPV4_LEN,
     OUTER_IPV6_LEN, PEER_SELF, PORT_LOCAL, PORT_NONE, PeerHeader, PortEntry, RULE_LIVE, RuleEntry,
-    SWITCH_LOADING, SWITCH_NONE, SWITCH_RELAY, SwitchEntry, TableRef, TunnelPortKey, hash_key, op,
+    SWITCH_LOADING, SWITCH_NONE, SWITCH_RELAY, SwitchEntry, TableRef, TunnelPortKey, hash_key,
 };
 
 use super::classifier::release_port_if_unused;
@@ -377,8 +377,7 @@ impl Datapath {
         }
         let outputs: Vec<u32> = entry.actions[..entry.action_count as usize]
             .iter()
-            .filter(|a| a.op == op::OUTPUT)
-            .map(|a| a.b)
+            .filter_map(switch_abi::Action::port_slot)
             .collect();
         let known = |&port: &u32| {
             port < self.store.port_stride && {

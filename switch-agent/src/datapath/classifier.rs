@@ -5,15 +5,16 @@
 
 use std::mem::offset_of;
 
-use lime_core::flow::{Action, Rule};
+use lime_core::flow::Rule;
 use lime_core::{Epoch, PortNo, RuleId};
 use switch_abi::{
-    CompactMask, FlowKey, MAX_TABLES, MAX_TUPLES, NO_TABLE, PORT_NONE, PortEntry, RULE_LIVE,
-    RuleCounters, RuleEntry, TableRef, TupleEntry, hash_key, op,
+    CompactMask, FlowKey, GROUP_TABLE, MAX_TUPLES, NO_TABLE, PORT_NONE, PortEntry, RULE_LIVE,
+    RuleCounters, RuleEntry, TableRef, TupleEntry, hash_key,
 };
 
 use super::chains::{position, unlink};
-use super::compile::{Compiled, compile_actions, compile_match};
+use super::compile::Compiled;
+use super::groups::{actions_of, key_of, ports_of, table_of};
 use super::index::IdMap;
 use super::mapped::prefetch;
 use super::state::{Network, Store, Switch, Table, Tuple};
@@ -100,16 +101,17 @@ impl Writer<'_> {
         to: Option<Epoch>,
     ) -> Result<Prepared> {
         check(id, rule)?;
-        let (key, mask) = compile_match(&rule.matching);
+        let (key, mask) = key_of(rule);
         let compiled = self.compile_actions(id, rule)?;
-        let tuple = match self.tuple(rule.table, &mask) {
+        let table = table_of(rule);
+        let tuple = match self.tuple(table, &mask) {
             Ok(tuple) => tuple,
             Err(e) => {
                 self.release_outputs(rule);
                 return Err(e);
             }
         };
-        let state = &self.switch.tables[rule.table as usize].tuples[tuple];
+        let state = &self.switch.tables[table as usize].tuples[tuple];
         let key = state.compact.compact(&key);
         let hash = hash_key(state.id, &key, state.compact.count);
         let buckets = &self.store.maps.buckets;
@@ -121,7 +123,7 @@ impl Writer<'_> {
             valid_from: from.0,
             valid_to: to.map_or(0, |to| to.0),
             priority: rule.priority,
-            table: rule.table,
+            table,
             action_count: compiled.count,
             goto_table: rule.goto_table.unwrap_or(NO_TABLE),
             flags: compiled.flags,
@@ -152,7 +154,7 @@ impl Writer<'_> {
     }
 
     fn compile_actions(&mut self, id: RuleId, rule: &Rule) -> Result<Compiled> {
-        let compiled = compile_actions(rule, |port| self.port_slot(port));
+        let compiled = actions_of(rule, |port| self.port_slot(port));
         compiled.map_err(|e| {
             self.release_outputs(rule);
             match e {
@@ -193,10 +195,8 @@ impl Writer<'_> {
 
     /// The same for a rule that was not compiled to its end.
     fn release_outputs(&mut self, rule: &Rule) {
-        for action in rule.actions.iter().chain(&rule.write_actions) {
-            if let Action::Output { port, .. } = action
-                && let Some(&slot) = self.numbers.slots.get(&(self.switch.slot, port.0))
-            {
+        for port in ports_of(rule) {
+            if let Some(&slot) = self.numbers.slots.get(&(self.switch.slot, port.0)) {
                 self.release_port(slot);
             }
         }
@@ -316,10 +316,10 @@ impl Writer<'_> {
             table.dirty |= before != tuple.max_priority();
         }
         for action in &entry.actions[..entry.action_count as usize] {
-            if action.op == op::OUTPUT {
-                let references = &mut self.numbers.references[action.b as usize];
+            if let Some(port) = action.port_slot() {
+                let references = &mut self.numbers.references[port as usize];
                 *references = references.saturating_sub(1);
-                release_port_if_unused(self.store, self.numbers, action.b);
+                release_port_if_unused(self.store, self.numbers, port);
             }
         }
         self.store.limbo.rules.push(slot);
@@ -430,12 +430,12 @@ fn check(id: RuleId, rule: &Rule) -> Result<()> {
     if id.0 == 0 {
         return invalid("rule ids start at 1".into());
     }
-    let last = MAX_TABLES - 1;
-    if u32::from(rule.table) > last {
+    let last = GROUP_TABLE - 1;
+    if rule.table > last {
         return invalid(format!("tables are 0 to {last}, not {}", rule.table));
     }
     match rule.goto_table {
-        Some(to) if u32::from(to) > last || to <= rule.table => {
+        Some(to) if to > last || to <= rule.table => {
             invalid(format!("it goes on at table {to}, which is no later table"))
         }
         _ => Ok(()),
@@ -462,8 +462,7 @@ fn give_run(store: &mut Store, run: TableRef) {
 fn outputs(entry: &RuleEntry) -> impl Iterator<Item = u32> + '_ {
     entry.actions[..entry.action_count as usize]
         .iter()
-        .filter(|a| a.op == op::OUTPUT)
-        .map(|a| a.b)
+        .filter_map(switch_abi::Action::port_slot)
 }
 
 /// "There is no space" for something of which there is one pool per host.

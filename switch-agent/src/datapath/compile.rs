@@ -76,7 +76,7 @@ fn or_be(to: &mut [u8; 2], bits: u16) {
 }
 
 /// A rule's actions as the programs run them.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Compiled {
     pub(crate) actions: [Op; MAX_ACTIONS],
     pub(crate) count: u8,
@@ -93,12 +93,9 @@ pub(crate) fn compile_actions(
     mut port: impl FnMut(PortNo) -> Result<u32>,
 ) -> Result<Compiled> {
     let mut out = Compiled {
-        actions: [Op::default(); MAX_ACTIONS],
-        count: 0,
-        apply: 0,
-        flags: 0,
         metadata: rule.write_metadata.map_or(0, |w| w.value & w.mask),
         metadata_mask: rule.write_metadata.map_or(0, |w| w.mask),
+        ..Compiled::default()
     };
     // What changes the packet after the last output shows only in later tables, and in what the action set puts out.
     let actions = match rule.goto_table {
@@ -184,20 +181,16 @@ fn compile_action(
             format!("set_queue:{queue}"),
             "queues are 1 to 65533, and 0 for none: queue n is class 1:n of the device's qdisc",
         )),
-        Action::Group(group) => Err(DatapathError::unsupported(
-            format!("group {group}"),
-            "groups are expanded into their actions before rules are staged",
-        )),
+        Action::Group(group) => out.push(op::GROUP, 0, group, none),
     }
 }
 
 fn is_output(action: &Action) -> bool {
-    // Groups count as outputs so that they are refused, not dropped.
     matches!(action, Action::Output { .. } | Action::Group(_))
 }
 
 impl Compiled {
-    fn push(&mut self, op: u8, a: u16, b: u32, c: [u8; 8]) -> Result<()> {
+    pub(super) fn push(&mut self, op: u8, a: u16, b: u32, c: [u8; 8]) -> Result<()> {
         let Some(slot) = self.actions.get_mut(self.count as usize) else {
             return Err(DatapathError::no_space(
                 "the rule's actions",
@@ -278,7 +271,10 @@ fn set_field(out: &mut Compiled, field: Field, value: u128) -> Result<()> {
 
 fn flags(apply: &[Op], write: &[Op]) -> u8 {
     let mut flags = 0;
-    let is_output = |a: &&Op| matches!(a.op, op::OUTPUT | op::IN_PORT | op::ALL | op::FLOOD);
+    let is_output = |a: &&Op| {
+        let outputs = [op::OUTPUT, op::IN_PORT, op::ALL, op::FLOOD, op::GROUP];
+        outputs.contains(&a.op)
+    };
     let outputs = apply.iter().filter(is_output).count();
     let written = write.iter().find(is_output);
     let controller = apply.iter().chain(write).any(|a| a.op == op::CONTROLLER);
@@ -287,11 +283,11 @@ fn flags(apply: &[Op], write: &[Op]) -> u8 {
     if applied && (outputs > 0 || written.is_some()) {
         flags |= RULE_CONTROLLER_AND_OUTPUT;
     }
-    // XDP has no queues.
+    // XDP has no queues. What a group does is seen when its buckets are.
     let queue = apply.iter().chain(write).any(|a| a.op == op::SET_QUEUE);
-    let one_port_at_the_end =
-        outputs == 0 || outputs == 1 && apply.last().is_some_and(|a| a.op == op::OUTPUT);
-    let to_a_port = written.is_none_or(|a| a.op == op::OUTPUT);
+    let to_one = |a: &Op| a.op == op::OUTPUT || a.op == op::GROUP;
+    let one_port_at_the_end = outputs == 0 || outputs == 1 && apply.last().is_some_and(to_one);
+    let to_a_port = written.is_none_or(to_one);
     if !controller && !queue && one_port_at_the_end && to_a_port {
         flags |= RULE_XDP;
     }
@@ -441,13 +437,10 @@ mod tests {
     }
 
     #[test]
-    fn too_many_actions_and_groups_are_refused() {
+    fn too_many_actions_are_refused() {
         let many = vec![Action::output(PortNo(1)); MAX_ACTIONS + 1];
         let e = compile_actions(&rule(Match::any(), many, None), |p| Ok(p.0)).err();
         assert!(matches!(e, Some(DatapathError::NoSpace { limit: 16, .. })));
-        let group = vec![Action::Group(1)];
-        let e = compile_actions(&rule(Match::any(), group, None), |p| Ok(p.0)).err();
-        assert!(matches!(e, Some(DatapathError::Unsupported { .. })));
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod device;
 mod error;
 mod events;
 mod grace;
+mod groups;
 mod index;
 mod link;
 mod mapped;

@@ -4,8 +4,8 @@ use std::mem::offset_of;
 
 use lime_core::{HostId, NetworkId, PortId, PortNo, SwitchId};
 use switch_abi::{
-    DEVICE_UNDERLAY, MAX_FLOOD, MAX_IFINDEX, PORT_DOWN, PORT_LINK, PORT_LOCAL, PORT_NO_FLOOD,
-    PORT_NONE, PORT_REMOTE, PeerEntry, PortEntry, SwitchEntry, TunnelPortKey,
+    DEVICE_UNDERLAY, MAX_FLOOD, MAX_IFINDEX, PORT_DEAD, PORT_DOWN, PORT_LINK, PORT_LOCAL,
+    PORT_NO_FLOOD, PORT_NONE, PORT_REMOTE, PeerEntry, PortEntry, SwitchEntry, TunnelPortKey,
 };
 
 use super::classifier::{release_port_if_unused, take_port};
@@ -27,6 +27,9 @@ impl Datapath {
         let mut flags = 0;
         if settings.down {
             flags |= PORT_DOWN;
+        }
+        if settings.dead {
+            flags |= PORT_DEAD;
         }
         if settings.no_flood {
             flags |= PORT_NO_FLOOD;
@@ -292,6 +295,7 @@ impl Datapath {
             port_no: PortNo(entry.port_no),
             place,
             down: entry.flags & PORT_DOWN != 0,
+            dead: entry.flags & PORT_DEAD != 0,
             no_flood: entry.flags & PORT_NO_FLOOD != 0,
             mtu: entry.mtu,
         }

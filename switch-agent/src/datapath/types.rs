@@ -103,6 +103,8 @@ pub struct PortSettings {
     pub place: Place,
     /// Outputs are dropped (administratively down or no carrier).
     pub down: bool,
+    /// Down on the host where it is: groups do not use buckets that watch it.
+    pub dead: bool,
     /// Floods leave it out.
     pub no_flood: bool,
     /// Largest L3 packet, bytes; 0: not known.

@@ -3,7 +3,7 @@
 use lime_core::flow::{Action, PacketOut};
 use lime_core::{Epoch, NetworkId, PortNo, SwitchId};
 use lime_proto::v1::{self, agent_message::Message};
-use switch_abi::{EventHeader, TUNNEL_DELIVER, TUNNEL_PROCESS};
+use switch_abi::{EventHeader, TUNNEL_DELIVER, TUNNEL_GROUP, TUNNEL_PROCESS};
 use tracing::debug;
 
 use super::Owner;
@@ -70,9 +70,17 @@ impl Owner {
             )));
         }
         for emit in run(&view, in_port, actions, packet)? {
-            let (kind, port, queue, packet) = match emit {
-                Emit::Deliver(port, queue, packet) => (TUNNEL_DELIVER, port, queue, packet),
-                Emit::Process(port, packet) => (TUNNEL_PROCESS, port, 0, packet),
+            let (mut argument, mut no_port) = (0, false);
+            let (kind, port, packet) = match emit {
+                Emit::Deliver(port, queue, packet) => {
+                    argument = queue;
+                    (TUNNEL_DELIVER, port, packet)
+                }
+                Emit::Process(port, packet) => (TUNNEL_PROCESS, port, packet),
+                Emit::Group(id, port, none, packet) => {
+                    (argument, no_port) = (id, none);
+                    (TUNNEL_GROUP, port, packet)
+                }
                 Emit::Controller(max_len, packet) => {
                     let total_len = packet.len() as u32;
                     self.outbox.push(Message::Event(v1::Event {
@@ -97,8 +105,9 @@ impl Owner {
                 vni,
                 kind,
                 port,
-                queue,
+                argument,
                 clock,
+                no_port,
             };
             self.injector
                 .send(&tag, &packet)
@@ -131,7 +140,8 @@ impl Owner {
             vni: desired.vni,
             kind,
             port,
-            queue: 0,
+            argument: 0,
+            no_port: false,
             clock,
         };
         if let Err(error) = self.injector.send(&tag, &answer) {

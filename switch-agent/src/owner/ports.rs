@@ -316,6 +316,7 @@ pub(super) fn settings(
         port_no: port.number,
         place,
         down: port.admin_down || !up,
+        dead: port.dead,
         no_flood: port.no_flood,
         mtu: if port.mtu == 0 { device_mtu } else { port.mtu },
     }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use lime_core::flow::Rule;
 use lime_core::{Epoch, NetworkId, RuleId, SwitchId};
+use lime_proto::convert::{ConvertError, actions_from_wire, part_from_wire};
 use lime_proto::v1::{self, agent_message::Message};
 use tracing::warn;
 
@@ -78,7 +79,7 @@ impl Owner {
             },
         };
         for add in stage.add {
-            parts.add.push(rule(add.rule_id, add.rule)?);
+            parts.add.push(rule(add.rule_id, add.rule, add.part)?);
         }
         parts.remove.extend(stage.remove.into_iter().map(RuleId));
         parts.report.extend(stage.report.into_iter().map(RuleId));
@@ -195,7 +196,7 @@ impl Owner {
         }
         let mut rules = Vec::with_capacity(snapshot.rules.len());
         for part in snapshot.rules {
-            let (id, rule) = rule(part.rule_id, part.rule)?;
+            let (id, rule) = rule(part.rule_id, part.rule, part.part)?;
             rules.push(SnapshotRule {
                 id,
                 rule,
@@ -220,12 +221,28 @@ impl Owner {
     }
 }
 
-fn rule(id: u64, wire: Option<v1::Rule>) -> CommandResult<(RuleId, Rule)> {
+fn rule(
+    id: u64,
+    wire: Option<v1::Rule>,
+    part: Option<v1::GroupPart>,
+) -> CommandResult<(RuleId, Rule)> {
     let about = |e: CommandError| e.about(format!("rule {id}"));
     if id == 0 {
         return Err(CommandError::invalid("rule 0 does not exist"));
     }
     let wire = wire.ok_or_else(|| about(CommandError::invalid("its contents are missing")))?;
+    if let Some(part) = part {
+        // Without a match, actions stand as in a packet-out: what fits the packet is a matter of the packet.
+        let read = || {
+            Ok(Rule {
+                actions: actions_from_wire("actions", wire.actions)?,
+                part: Some(Box::new(part_from_wire(part)?)),
+                ..Rule::default()
+            })
+        };
+        let rule = read().map_err(|e: ConvertError| about(e.into()))?;
+        return Ok((RuleId(id), rule));
+    }
     let rule = Rule::try_from(wire).map_err(|e| about(e.into()))?;
     Ok((RuleId(id), rule))
 }

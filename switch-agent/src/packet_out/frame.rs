@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 
 use lime_core::{Epoch, PortId};
 use switch_abi::{
-    GENEVE_ETHERNET, OPTION_CLASS, OPTION_TYPE, OPTION_VERSION, TUNNEL_HOPS, TUNNEL_OPTION_LEN,
-    TUNNEL_PORT, TunnelOption,
+    BUCKET_NO_PORT, GENEVE_ETHERNET, OPTION_CLASS, OPTION_TYPE, OPTION_VERSION, TUNNEL_HOPS,
+    TUNNEL_OPTION_LEN, TUNNEL_PORT, TunnelOption,
 };
 use thiserror::Error;
 use tracing::debug;
@@ -50,14 +50,16 @@ pub enum InjectError {
 pub struct Tag {
     /// The network's number on the wire.
     pub vni: u32,
-    /// [`switch_abi::TUNNEL_DELIVER`] or [`switch_abi::TUNNEL_PROCESS`].
+    /// [`switch_abi::TUNNEL_DELIVER`] ...
     pub kind: u8,
     /// Out of, or in at, this port.
     pub port: PortId,
-    /// Queue of that port, if the packet goes out of it; 0: none.
-    pub queue: u32,
+    /// [`TunnelOption::argument`]: the port's queue, or the group.
+    pub argument: u32,
     /// The clock that it was processed at.
     pub clock: Epoch,
+    /// For [`switch_abi::TUNNEL_GROUP`]: the packet came in by no port, and `port` only says which switch.
+    pub no_port: bool,
 }
 
 impl Tag {
@@ -75,10 +77,10 @@ impl Tag {
             version: OPTION_VERSION,
             kind: self.kind,
             hops: TUNNEL_HOPS,
-            reserved: 0,
+            bucket: if self.no_port { BUCKET_NO_PORT } else { 0 },
             port: self.port.0.to_be_bytes(),
             clock: self.clock.0.to_be_bytes(),
-            queue: self.queue.to_be_bytes(),
+            argument: self.argument.to_be_bytes(),
         };
         // SAFETY: repr(C), alignment 1, only bytes.
         unsafe { std::mem::transmute(option) }
@@ -204,11 +206,12 @@ mod tests {
     #[test]
     fn a_tunnel_frame_is_laid_out_as_the_abi_says() {
         let tag = Tag {
-            queue: 7,
+            argument: 7,
             vni: 0x010203,
             kind: switch_abi::TUNNEL_DELIVER,
             port: PortId(7),
             clock: Epoch(9),
+            no_port: false,
         };
         let frame = encapsulate(&tag, [1; 6], [2; 6], &[0xaa; 60]);
         assert_eq!(frame.len(), 14 + 20 + 8 + 28 + 60);

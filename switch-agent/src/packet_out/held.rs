@@ -118,6 +118,7 @@ pub fn remaining(
             op::IN_PORT => Some(Action::output(PortNo::IN_PORT)),
             op::ALL => Some(Action::output(PortNo::ALL)),
             op::FLOOD => Some(Action::output(PortNo::FLOOD)),
+            op::GROUP => Some(Action::Group(action.b)),
             op::SET_ETH_DST => Some(set(Field::EthDst, u128::from(c >> 16))),
             op::SET_ETH_SRC => Some(set(Field::EthSrc, u128::from(c >> 16))),
             op::PUSH_VLAN => Some(Action::PushVlan(action.a)),
@@ -172,7 +173,8 @@ pub fn remaining(
             }
             _ => None,
         };
-        actions.extend(done.filter(|a| told || matches!(a, Action::Output { .. })));
+        actions
+            .extend(done.filter(|a| told || matches!(a, Action::Output { .. } | Action::Group(_))));
     }
     actions
 }

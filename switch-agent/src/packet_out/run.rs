@@ -45,6 +45,8 @@ pub enum Emit {
     Deliver(PortId, u32, Vec<u8>),
     /// Through the switch, as come in at this port.
     Process(PortId, Vec<u8>),
+    /// To this group of the switch. The port is where the packet came in, or any one of the switch if it came in by none (`true`).
+    Group(u32, PortId, bool, Vec<u8>),
     /// To the controller, at most this many bytes.
     Controller(u16, Vec<u8>),
 }
@@ -64,10 +66,8 @@ pub enum PacketOutError {
     /// An output that means nothing here.
     #[error("output to reserved port {:#x} is not possible in a packet-out", .0.0)]
     BadReserved(PortNo),
-    /// Groups are resolved before.
-    #[error(
-        "group {0}: the action list refers to a group, which must be resolved by the coordinator"
-    )]
+    /// A group is found by way of a port.
+    #[error("group {0}: the switch has no ports")]
     Group(u32),
     /// There is no such queue.
     #[error("set_queue:{0}: queues are 1 to {MAX_QUEUE}, and 0 for none")]
@@ -83,8 +83,9 @@ pub enum PacketOutError {
 impl From<PacketOutError> for CommandError {
     fn from(error: PacketOutError) -> Self {
         let code = match error {
-            PacketOutError::NoSuchPort(_) | PacketOutError::NoSuchInPort(_) => Code::NotFound,
-            PacketOutError::Group(_) => Code::Unsupported,
+            PacketOutError::NoSuchPort(_)
+            | PacketOutError::NoSuchInPort(_)
+            | PacketOutError::Group(_) => Code::NotFound,
             _ => Code::Invalid,
         };
         Self::new(code, error.to_string())
@@ -114,7 +115,12 @@ pub fn run(
                     }
                 }
             }
-            Action::Group(id) => return Err(PacketOutError::Group(id)),
+            Action::Group(id) => {
+                let from = switch.ports.iter().find(|p| p.number == in_port);
+                let any = switch.ports.first().ok_or(PacketOutError::Group(id))?;
+                let port = from.unwrap_or(any).id;
+                out.push(Emit::Group(id, port, from.is_none(), packet.clone()));
+            }
             Action::SetQueue(chosen) if chosen > MAX_QUEUE => {
                 return Err(PacketOutError::Queue(chosen));
             }
@@ -222,6 +228,7 @@ mod tests {
             .map(|e| match e {
                 Emit::Deliver(p, ..) => (p.0, false),
                 Emit::Process(p, _) => (p.0, true),
+                Emit::Group(_, p, none, _) => (p.0, *none),
                 Emit::Controller(..) => (0, false),
             })
             .collect()
@@ -261,6 +268,16 @@ mod tests {
             out(PortNo(1), PortNo(9)),
             Err(PacketOutError::NoSuchPort(PortNo(9)))
         );
+    }
+
+    #[test]
+    fn groups_are_the_programs_matter() {
+        let actions = [Action::Group(7), Action::output(PortNo(2))];
+        let emits = run(&switch(), PortNo(3), &actions, frame()).unwrap();
+        assert_eq!(emits[0], Emit::Group(7, PortId(103), false, frame()));
+        let emits = run(&switch(), PortNo::CONTROLLER, &actions, frame()).unwrap();
+        assert_eq!(emits[0], Emit::Group(7, PortId(101), true, frame()));
+        assert_eq!(emits.len(), 2);
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct DesiredPort {
     pub place: DesiredPlace,
     /// Administratively down.
     pub admin_down: bool,
+    /// Down on the host where it is.
+    pub dead: bool,
     /// Floods leave it out.
     pub no_flood: bool,
     /// Largest L3 packet, bytes; 0: the device's.
@@ -222,6 +224,7 @@ impl DesiredNetwork {
             number,
             place,
             admin_down: wire.admin_down,
+            dead: wire.dead,
             no_flood: wire.no_flood,
             mtu: wire.mtu,
         };

@@ -6,6 +6,7 @@ mod classify;
 mod drops;
 mod events;
 mod frames;
+mod groups;
 mod headers;
 mod parse;
 mod queues;

@@ -8,7 +8,7 @@ const THERE: [u8; 4] = [192, 0, 2, 2];
 const THERE_6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 
 /// Outer Ethernet and IPv4 header as the agent's templates have them, with this total length.
-fn outer_ipv4(source: [u8; 4], destination: [u8; 4], total: u16) -> Vec<u8> {
+pub fn outer_ipv4(source: [u8; 4], destination: [u8; 4], total: u16) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0];
     packet[2..4].copy_from_slice(&total.to_be_bytes());
     packet.extend(source);
@@ -34,7 +34,7 @@ fn outer_ipv6(payload: u16) -> Vec<u8> {
     frame
 }
 
-fn template(header: &[u8], ifindex: u32) -> PeerEntry {
+pub fn template(header: &[u8], ifindex: u32) -> PeerEntry {
     let mut variant = PeerHeader {
         ifindex,
         len: header.len() as u32 + 8,
@@ -80,6 +80,14 @@ pub fn arriving(inner: &[u8], kind: u8, hops: u8, port: u32, clock: u32) -> Vec<
         inner,
     ]
     .concat()
+}
+
+/// Frames that the host sends to itself go to this device, and are taken for its own when they come back.
+pub fn this_host(w: &mut World, ifindex: u32) {
+    let header = outer_ipv4([127, 0, 0, 1], [127, 0, 0, 2], 0);
+    w.peer(PEER_SELF, template(&header, ifindex));
+    w.allow(&[127, 0, 0, 1], 0x123456, 1);
+    w.recirculation(DEVICE);
 }
 
 /// Peer 2 over IPv4 and peer 3 over IPv6; ports 2 and 3 are on them.

@@ -6,17 +6,15 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use lime_core::flow::{Action, Rule};
 use lime_core::{Epoch, HostId, NetworkId, PortId, PortNo, RuleId, SwitchId};
 use lime_reference::{Count, Event, Place as Leads, Port};
 use switch_abi::{DropReason, EVENT_PACKET_IN, EVENT_REASON_NO_MATCH, TUNNEL_DELIVER};
 use switch_agent::datapath::{
-    AttachMode, Datapath, DatapathError, EventRing, Limits, PeerRoute, Place, PortSettings,
-    SwitchSettings,
+    AttachMode, Datapath, EventRing, Limits, PeerRoute, Place, PortSettings, SwitchSettings,
 };
 
 use super::offload::Header;
-use super::scenario::{LOCAL, SWITCHES, Scenario, ports};
+use super::scenario::{LOCAL, SWITCHES, Scenario};
 use super::tap::{Tap, ready};
 
 /// Which programs are on the ports.
@@ -205,6 +203,7 @@ impl Bed {
             port_no: port.number,
             place,
             down: port.down,
+            dead: false,
             no_flood: port.no_flood,
             mtu: port.mtu,
         };
@@ -232,32 +231,6 @@ impl Bed {
                 .expect("rules are staged");
             self.staged[mode as usize] = epoch;
         }
-    }
-
-    /// Whether the data path says of an action that it does not have it.
-    pub fn refuses(&mut self, action: Action) -> bool {
-        self.prepare(
-            Mode::Tc,
-            &Scenario {
-                staged: 1,
-                ports: ports(),
-                ..Scenario::default()
-            },
-        );
-        let rule = Rule {
-            // As an output follows, it is not left out.
-            actions: vec![action, Action::output(PortNo(1))],
-            ..Rule::default()
-        };
-        let switch = Some(Mode::Tc.switch(SWITCHES[0]));
-        let result = self.dp.stage(
-            Mode::Tc.network(),
-            Epoch(2),
-            switch,
-            &[(RuleId(1), rule)],
-            &[],
-        );
-        matches!(result, Err(DatapathError::Unsupported { .. }))
     }
 
     fn raise_clock(&mut self, mode: Mode, clock: u32) {

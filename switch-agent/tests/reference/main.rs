@@ -172,15 +172,3 @@ fn planted_bugs_are_found() {
         assert!(scenario.rules.len() <= 5, "{fault:?} is made small");
     }
 }
-
-/// What rules do not have in these tests is only what they can not have.
-#[test]
-fn the_data_path_refuses_what_is_not_compared() {
-    let mut bed = Bed::new();
-    for action in rules::refused() {
-        assert!(
-            bed.refuses(action.clone()),
-            "the data path has {action:?} now: it is to be taken off the list"
-        );
-    }
-}

@@ -12,16 +12,6 @@ use super::random::Random;
 const TABLES: [u8; 5] = [0, 1, 2, 5, 31];
 const METADATA: [u64; 4] = [0, 1, 0xff00_00ff_ff00_00ff, u64::MAX];
 
-/// Actions that the data path refuses, so that rules do not have them. A test sees to it that this list is no longer than it must be.
-pub fn refused() -> Vec<Action> {
-    vec![Action::Group(1)]
-}
-
-/// Whether the data path has the action.
-fn supported(action: &Action) -> bool {
-    refused().iter().all(|r| r.set_kind() != action.set_kind())
-}
-
 pub fn rule(random: &mut Random, table: u8, priority: u16, matching: Match) -> Rule {
     let later: Vec<u8> = TABLES.iter().copied().filter(|&t| t > table).collect();
     let goto_table = (!later.is_empty() && random.chance(if table == 0 { 55 } else { 35 }))
@@ -93,16 +83,8 @@ fn metadata(random: &mut Random) -> MetadataWrite {
     }
 }
 
+/// Any action but a group: groups are not compared.
 fn action(random: &mut Random, matching: &Match) -> Action {
-    loop {
-        let action = any_action(random, matching);
-        if supported(&action) {
-            return action;
-        }
-    }
-}
-
-fn any_action(random: &mut Random, matching: &Match) -> Action {
     match random.below(100) {
         0..40 => output(random),
         40..46 => Action::PopVlan,

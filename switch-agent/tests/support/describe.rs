@@ -51,6 +51,7 @@ pub fn rule(id: u64, priority: u32, outputs: &[u32]) -> v1::AddRule {
             actions: outputs.iter().map(|&port| output(port)).collect(),
             ..Default::default()
         }),
+        part: None,
     }
 }
 

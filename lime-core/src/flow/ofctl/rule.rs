@@ -69,6 +69,7 @@ fn rule_of(text: &str, flow: Flow<'_>) -> Result<Rule, SyntaxError> {
         idle_timeout: flow.idle_timeout.unwrap_or(0),
         hard_timeout: flow.hard_timeout.unwrap_or(0),
         flags: flow.flags,
+        part: None,
     };
     match rule.check() {
         Ok(()) => Ok(rule),

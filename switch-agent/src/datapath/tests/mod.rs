@@ -54,6 +54,7 @@ pub(super) fn port(id: u32, switch: SwitchId, place: Place) -> PortSettings {
         port_no: PortNo(id),
         place,
         down: false,
+        dead: false,
         no_flood: false,
         mtu: 1500,
     }
