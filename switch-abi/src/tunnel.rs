@@ -18,7 +18,7 @@ pub const TUNNEL_DELIVER: u8 = 1;
 /// [`TunnelOption::kind`]: the frame was not processed; process it as come in at port [`TunnelOption::port`].
 pub const TUNNEL_PROCESS: u8 = 2;
 
-/// [`TunnelOption::kind`]: a copy for a group, [`TunnelOption::group`], of the switch of port [`TunnelOption::port`]. Only from a host to
+/// [`TunnelOption::kind`]: a copy for a group, [`TunnelOption::argument`], of the switch of port [`TunnelOption::port`]. Only from a host to
 /// itself.
 pub const TUNNEL_GROUP: u8 = 3;
 
