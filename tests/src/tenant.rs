@@ -109,6 +109,20 @@ impl Tenant {
         end_host: &str,
         host: &str,
     ) -> Result<Port, LabError> {
+        self.port_with_mtu(lab, switch, port_no, end_host, host, 0)
+            .await
+    }
+
+    /// As [`port`](Self::port), with an MTU in bytes; 0: the device's.
+    pub async fn port_with_mtu(
+        &mut self,
+        lab: &Lab,
+        switch: &str,
+        port_no: u32,
+        end_host: &str,
+        host: &str,
+        mtu: u32,
+    ) -> Result<Port, LabError> {
         let request = CreatePortRequest {
             network: self.network.clone(),
             switch: switch.to_owned(),
@@ -117,7 +131,7 @@ impl Tenant {
             device: Lab::port_device(end_host),
             attach: self.attach.into(),
             driver: lab.driver(end_host)?,
-            mtu: 0,
+            mtu,
             no_flood: false,
         };
         lab.plug_in(end_host, host).await?;

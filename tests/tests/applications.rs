@@ -58,11 +58,17 @@ fn run(lab: &Lab, at: &EndHost, program: &str, args: &[&str]) -> String {
 
 /// A switch on host a: h1 and h2 are there, h3 is on host b. Unicast by address, the rest flooded.
 async fn network(lab: &Lab, attach: PortAttach) -> Tenant {
+    network_with_mtu(lab, attach, 0).await
+}
+
+/// The same, with an MTU for the port of h2.
+async fn network_with_mtu(lab: &Lab, attach: PortAttach, mtu: u32) -> Tenant {
     let mut tenant = tenant(lab, attach).await;
     tenant.switch("s1", "a").await.unwrap();
     let mut rules = vec![RuleSpec::new(1).output(FLOOD).add()];
-    for (port, end_host, host) in [(1, "h1", "a"), (2, "h2", "a"), (3, "h3", "b")] {
-        tenant.port(lab, "s1", port, end_host, host).await.unwrap();
+    for (port, end_host, host, mtu) in [(1, "h1", "a", 0), (2, "h2", "a", mtu), (3, "h3", "b", 0)] {
+        let port = tenant.port_with_mtu(lab, "s1", port, end_host, host, mtu);
+        let port = port.await.unwrap().port_no;
         let mac = lab.end_host(end_host).unwrap().mac();
         rules.push(RuleSpec::new(10).eth_dst(mac).output(port).add());
     }
@@ -225,6 +231,51 @@ async fn web_pages_and_names_are_served() {
                     run(&lab, from, "curl", &[&curl[..], &retry].concat());
                     assert!(std::fs::read(&to).unwrap() == page, "{attach:?} {url}");
                 }
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_find_out_the_mtu_of_a_path() {
+    const SIZE: usize = 1_000_000;
+    for attach in MODES {
+        let lab = lab(2, 3, attach).await;
+        // Neither of the end hosts knows.
+        let _tenant = network_with_mtu(&lab, attach, 1400).await;
+        let folder = lab.name().scratch().join("web");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("page"), vec![7; SIZE]).unwrap();
+        let home = folder.to_str().unwrap();
+        tokio::task::block_in_place(|| {
+            warm_up(&lab);
+            let (h1, h2) = (&lab.end_hosts()[0], &lab.end_hosts()[1]);
+            let web = ["httpd", "-f", "-p", "[::]:80", "-h", home];
+            let _web = Server::start(&lab, h1, "busybox", &web);
+            for server in addresses(h1) {
+                // TCP, whose segments are as long as the end hosts' own MTU allows at first.
+                let url = format!("http://{}/page", in_url(server));
+                let retry = ["--retry", "10", "--retry-connrefused", "--max-time", "20"];
+                let curl = ["-sS", "--fail", "-o", "/dev/null", "-w", "%{size_download}"];
+                let got = run(&lab, h2, "curl", &[&curl[..], &retry, &[&url]].concat());
+                assert_eq!(got, SIZE.to_string(), "{attach:?} {url}");
+            }
+            for (to, size, told) in [
+                (addresses(h2)[0], "1373", "mtu = 1400"),
+                (addresses(h2)[1], "1353", "mtu=1400"),
+            ] {
+                let to = to.to_string();
+                let fits = (size.parse::<u32>().unwrap() - 1).to_string();
+                let ping = ["-q", "-c", "1", "-W", "5", "-M", "do", &to, "-s"];
+                run(&lab, h1, "ping", &[&ping[..], &[&fits]].concat());
+                // What TCP found out is of this end host's routes by now; without that it is told again.
+                let flush = ["-6", "route", "flush", "cache"];
+                run(&lab, h1, "ip", &flush);
+                run(&lab, h1, "ip", &["-4", "route", "flush", "cache"]);
+                let ping = ["-c", "1", "-W", "5", "-M", "do", "-s", size, &to];
+                let out = lab.command(h1.name(), "ping").unwrap().args(ping).output();
+                let text = String::from_utf8_lossy(&out.unwrap().stdout).into_owned();
+                assert!(text.contains(told), "{attach:?} {to}: {text}");
             }
         });
     }
