@@ -48,8 +48,9 @@ const PROGRAMS: [Program; 5] = [
 const CASES: u32 = 2000;
 /// Sent by TCP between two end hosts; on the machine itself 100.
 const MEGABYTES: u32 = 10;
-/// Long, and nothing of a kernel in it: random histories of tables in ordinary memory.
-const LEFT_OUT: &str = "datapath::tests::random::";
+/// Random histories of tables in ordinary memory: long, and nothing of a kernel in it. And packets to be segmented by the device: Linux 6.1 does
+/// not take UDP of that kind from a tap device, and does not segment what has got another EtherType (PBB) since.
+const LEFT_OUT: [&str; 2] = ["datapath::tests::random::", "offload::"];
 const SECONDS_PER_TEST: u64 = 300;
 const DEADLINE: Duration = Duration::from_secs(30 * 60);
 
@@ -71,7 +72,8 @@ pub fn test(version: &str, filter: &[String]) -> Result<ExitCode> {
         let mut selected = program.tests()?;
         selected.retain(|t| {
             let found = |f: &String| t.name.contains(f) || program.name.contains(f);
-            !t.name.starts_with(LEFT_OUT) && (filter.is_empty() || filter.iter().any(found))
+            let left_out = LEFT_OUT.iter().any(|n| t.name.starts_with(n));
+            !left_out && (filter.is_empty() || filter.iter().any(found))
         });
         if !selected.is_empty() {
             used.push(program);
@@ -110,8 +112,10 @@ pub fn test(version: &str, filter: &[String]) -> Result<ExitCode> {
     archive.finish()?;
 
     println!(
-        "Running {count} tests of the data path on Linux {} (emulated; {} cases of the comparison with the reference switch; without {LEFT_OUT}) ...",
-        kernel.release, plan.environment["LIME_CASES"]
+        "Running {count} tests of the data path on Linux {} (emulated; {} cases of the comparison with the reference switch; without {}) ...",
+        kernel.release,
+        plan.environment["LIME_CASES"],
+        LEFT_OUT.join(", ")
     );
     let passed = qemu::boot(&kernel, &image, DEADLINE);
     let _ = std::fs::remove_file(&image);
