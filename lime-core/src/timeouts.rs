@@ -66,7 +66,7 @@ impl Timeouts {
             return;
         }
         let used = like.and_then(|old| self.rules.get(&old)).map(|w| w.used);
-        let mut watched = Watched {
+        let watched = Watched {
             switch,
             idle: u64::from(rule.idle_timeout) * 1000,
             hard: u64::from(rule.hard_timeout) * 1000,
@@ -75,9 +75,16 @@ impl Timeouts {
             at: None,
         };
         let at = watched.next().max(from);
-        watched.at = Some(at);
         self.rules.insert(id, watched);
-        self.order.insert((at, id));
+        self.set(id, at);
+    }
+
+    /// Gives a rule that is not in the order of times its place there.
+    fn set(&mut self, id: RuleId, at: u64) {
+        if let Some(watched) = self.rules.get_mut(&id) {
+            watched.at = Some(at);
+            self.order.insert((at, id));
+        }
     }
 
     /// The rule has gone, or is going.
@@ -87,11 +94,6 @@ impl Timeouts {
         {
             self.order.remove(&(at, id));
         }
-    }
-
-    /// Whether a packet's use of the rule is worth telling.
-    pub fn is_watched(&self, id: RuleId) -> bool {
-        self.rules.get(&id).is_some_and(|w| w.idle != 0)
     }
 
     /// A packet matched the rule at `at`, or not long before.
@@ -112,11 +114,10 @@ impl Timeouts {
                 continue;
             };
             let hard = watched.hard != 0 && watched.since.saturating_add(watched.hard) <= now;
-            if !hard && watched.next() > now {
+            let next = watched.next();
+            if !hard && next > now {
                 // It was used since its time was set.
-                let at = watched.next();
-                watched.at = Some(at);
-                self.order.insert((at, id));
+                self.set(id, next);
                 continue;
             }
             watched.at = None;
@@ -131,7 +132,7 @@ impl Timeouts {
 
     /// All instances have said when the rule was last [used](Self::used): whether it is idle, and to go. If not, it is due again in time.
     pub fn answered(&mut self, id: RuleId, now: u64) -> bool {
-        let Some(watched) = self.rules.get_mut(&id) else {
+        let Some(watched) = self.rules.get(&id) else {
             return false;
         };
         if watched.at.is_some() {
@@ -141,20 +142,14 @@ impl Timeouts {
         if watched.idle != 0 && watched.used.saturating_add(watched.idle) <= now {
             return true;
         }
-        let at = watched.next();
-        watched.at = Some(at);
-        self.order.insert((at, id));
+        self.set(id, watched.next());
         false
     }
 
     /// It cannot be decided or carried out now.
     pub fn put_off(&mut self, id: RuleId, now: u64) {
-        if let Some(watched) = self.rules.get_mut(&id)
-            && watched.at.is_none()
-        {
-            let at = now.saturating_add(RETRY);
-            watched.at = Some(at);
-            self.order.insert((at, id));
+        if self.rules.get(&id).is_some_and(|w| w.at.is_none()) {
+            self.set(id, now.saturating_add(RETRY));
         }
     }
 }
@@ -227,6 +222,5 @@ mod tests {
         let mut t = Timeouts::default();
         t.watch(SWITCH, R, &rule(0, 0), 0, None, 0);
         assert_eq!(t.due(u64::MAX), []);
-        assert!(!t.is_watched(R));
     }
 }

@@ -1,6 +1,5 @@
 //! Agents come, go and speak.
 
-use lime_core::counters::Count;
 use lime_core::log::Resume;
 use lime_core::model::{Place, desired};
 use lime_core::{Epoch, HostId, PortId, SwitchId};
@@ -13,7 +12,6 @@ use super::misbehaved;
 use super::state::State;
 use super::wire;
 use crate::agents::{Session, Waiting};
-use crate::store::{Change, CounterRecord};
 
 impl State {
     /// A host's stream is open: it gets its desired state, and what it has missed of the log.
@@ -131,17 +129,10 @@ impl State {
 
     /// What the host had counted when it was last read is all that is known of it.
     fn counters_lost(&mut self, host: HostId) {
-        let network = self.model.id;
         let mut changes = Vec::new();
         for (what, version) in self.counters.live_on(host) {
-            self.counters.finish(host, what, version, None::<Count>);
-            let (finals, floor) = self.counters.kept(what);
-            let record = CounterRecord {
-                what,
-                finals,
-                floor,
-            };
-            changes.push(Change::counter(network, &record));
+            self.counters.finish(host, what, version, None);
+            changes.push(self.kept(what));
         }
         drop(self.shared.store.commit(changes));
     }

@@ -6,6 +6,7 @@ use lime_core::counters::{Count, Counted, Version};
 use lime_core::{HostId, PortId, RuleId, SwitchId};
 use lime_proto::v1;
 
+use super::lifetimes::age;
 use super::state::State;
 use crate::store::{Change, CounterRecord};
 
@@ -80,7 +81,6 @@ impl State {
         for live in self.counters.live_on(host) {
             values.entry(live).or_default();
         }
-        let network = self.model.id;
         let mut changes = Vec::new();
         for ((what, version), value) in values {
             let meant = match finals {
@@ -94,17 +94,20 @@ impl State {
                 continue;
             }
             self.counters.finish(host, what, version, Some(value));
-            let (finals, floor) = self.counters.kept(what);
-            changes.push(Change::counter(
-                network,
-                &CounterRecord {
-                    what,
-                    finals,
-                    floor,
-                },
-            ));
+            changes.push(self.kept(what));
         }
         changes
+    }
+
+    /// What the store keeps of a counter.
+    pub(super) fn kept(&self, what: Counted) -> Change {
+        let (finals, floor) = self.counters.kept(what);
+        let record = CounterRecord {
+            what,
+            finals,
+            floor,
+        };
+        Change::counter(self.model.id, &record)
     }
 
     /// A switch's groups with their merged counters, in the order of their numbers.
@@ -147,7 +150,7 @@ impl State {
                 ref_count: by_rules.saturating_add(by_groups),
                 packets: count.packets,
                 bytes: count.bytes,
-                duration_ms: since.map_or(0, |since| now.saturating_sub(since)),
+                duration_ms: age(since, now),
                 buckets: buckets.collect(),
             });
         }
@@ -169,14 +172,12 @@ impl State {
             } else {
                 Count::default()
             };
-            let since = self.since.get(&id).copied();
-            let age = since.map_or(0, |since| now.saturating_sub(since));
             all.push(v1::RuleStats {
                 rule: Some(rule.as_ref().into()),
                 rule_id: id.0,
                 packets: count.packets,
                 bytes: count.bytes,
-                duration_ms: age,
+                duration_ms: age(self.since.get(&id).copied(), now),
             });
         }
         all
@@ -219,19 +220,12 @@ impl State {
         if self.unsaved.is_empty() {
             return;
         }
-        let network = self.model.id;
         let mut changes = Vec::new();
         for what in std::mem::take(&mut self.unsaved) {
-            let (finals, floor) = self.counters.kept(what);
-            if floor == Count::default() {
-                continue;
+            let (_, floor) = self.counters.kept(what);
+            if floor != Count::default() {
+                changes.push(self.kept(what));
             }
-            let record = CounterRecord {
-                what,
-                finals,
-                floor,
-            };
-            changes.push(Change::counter(network, &record));
         }
         if changes.is_empty() {
             return;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use lime_core::flow::RemovedReason;
-use lime_core::log::{EntryKind, MAX_PENDING};
+use lime_core::log::MAX_PENDING;
 use lime_core::model::InstanceState;
 use lime_core::timeouts::Due;
 use lime_core::{HostId, RuleId, SwitchId};
@@ -52,14 +52,7 @@ impl State {
             return;
         };
         self.begin_lifetimes(&mut kind);
-        if let EntryKind::Update { remove, .. } = &kind {
-            let removed = i64::try_from(remove.len()).unwrap_or(0);
-            let hosts = self.model.switches.get(&switch);
-            for host in hosts.iter().flat_map(|s| s.instances.keys()) {
-                *self.removed.entry(*host).or_default() += removed;
-            }
-        }
-        self.seq.submit(kind);
+        self.submit(kind);
     }
 
     fn put_off(&mut self, ids: &[RuleId]) {

@@ -10,7 +10,12 @@ use lime_proto::v1;
 use v1::coordinator_message::Message;
 
 use super::state::State;
-use crate::store::{Change, CounterRecord};
+use crate::store::Change;
+
+/// Milliseconds since something took effect; 0 when that is not known.
+pub(super) fn age(since: Option<u64>, now: u64) -> u64 {
+    since.map_or(0, |since| now.saturating_sub(since))
+}
 
 impl State {
     /// After a restart: when the rules that the store has took effect.
@@ -182,16 +187,6 @@ impl State {
         }
     }
 
-    fn kept(&self, what: Counted) -> Change {
-        let (finals, floor) = self.counters.kept(what);
-        let record = CounterRecord {
-            what,
-            finals,
-            floor,
-        };
-        Change::counter(self.model.id, &record)
-    }
-
     fn tell_removed(
         &mut self,
         switch: SwitchId,
@@ -215,7 +210,7 @@ impl State {
                 rule_id: removed.id.0,
                 packets: count.packets,
                 bytes: count.bytes,
-                duration_ms: since.map_or(0, |since| now.saturating_sub(since)),
+                duration_ms: age(since, now),
             }),
             ..Default::default()
         };

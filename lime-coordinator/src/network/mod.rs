@@ -135,17 +135,28 @@ impl Handle {
         &self,
         f: impl FnOnce(&mut State) -> Ticket + Send + 'static,
     ) -> Result<Epoch, Status> {
+        let submitted = self.complete_with(move |state| Ok((f(state), ())));
+        submitted.await.map(|(epoch, ())| epoch)
+    }
+
+    /// The same for what may be refused, or has more to tell than its epoch.
+    pub async fn complete_with<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut State) -> Result<(Ticket, R), Status> + Send + 'static,
+    ) -> Result<(Epoch, R), Status> {
         let (reply, done) = oneshot::channel();
-        self.call(move |state| {
-            let ticket = f(state);
-            state.on_completion(
-                ticket,
-                Box::new(move |s, r| drop(reply.send(r.map_err(|e| s.stage_status(&e))))),
-            );
-        })
-        .await?;
+        let result = self
+            .call(move |state| {
+                let (ticket, result) = f(state)?;
+                let waiter = move |s: &mut State, r: Result<Epoch, _>| {
+                    drop(reply.send(r.map_err(|e| s.stage_status(&e))));
+                };
+                state.on_completion(ticket, Box::new(waiter));
+                Ok::<_, Status>(result)
+            })
+            .await??;
         let gone = |_| Status::unavailable(format!("network {} is closing", self.name));
-        done.await.map_err(gone)?
+        Ok((done.await.map_err(gone)??, result))
     }
 }
 

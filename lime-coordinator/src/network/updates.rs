@@ -82,7 +82,7 @@ impl State {
                 }
             })?;
         self.begin_lifetimes(&mut kind);
-        self.submit(id, kind)
+        self.submit_if_room(id, kind)
     }
 
     /// Decides a change of groups and submits it; all of it becomes visible at once, on all instances, together with the end of the
@@ -128,7 +128,7 @@ impl State {
         };
         let rules = u32::try_from(rules).unwrap_or(u32::MAX);
         self.begin_lifetimes(&mut kind);
-        let updated = self.submit(id, kind)?;
+        let updated = self.submit_if_room(id, kind)?;
         self.tell_dead_ports(id);
         Ok((updated, rules))
     }
@@ -144,8 +144,20 @@ impl State {
         Ok(())
     }
 
+    /// Submits a decided update. What it removes takes room on the hosts until they collect it.
+    pub(super) fn submit(&mut self, kind: EntryKind) -> Ticket {
+        if let EntryKind::Update { switch, remove, .. } = &kind {
+            let removed = i64::try_from(remove.len()).unwrap_or(0);
+            let switch = self.model.switches.get(switch);
+            for host in switch.iter().flat_map(|s| s.instances.keys()) {
+                *self.removed.entry(*host).or_default() += removed;
+            }
+        }
+        self.seq.submit(kind)
+    }
+
     /// Submits a decided update, if the hosts have room for it.
-    fn submit(&mut self, switch: SwitchId, kind: EntryKind) -> Result<Updated, Status> {
+    fn submit_if_room(&mut self, switch: SwitchId, kind: EntryKind) -> Result<Updated, Status> {
         let instances: Vec<HostId> = self
             .model
             .switches
@@ -174,9 +186,8 @@ impl State {
         }
         for host in &instances {
             self.shared.hosts.take_rules(*host, need);
-            *self.removed.entry(*host).or_default() += i64::try_from(removed).unwrap_or(0);
         }
-        let ticket = self.seq.submit(kind);
+        let ticket = self.submit(kind);
         let number = |n| u32::try_from(n).unwrap_or(u32::MAX);
         Ok(Updated {
             ticket,

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::Stream;
-use lime_core::log::Ticket;
+use lime_core::Epoch;
+use lime_core::log::{StageError, Ticket};
 use lime_proto::v1;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
@@ -15,7 +16,7 @@ use v1::control_request::Request as Asked;
 use super::events::until_overflow;
 use super::groups::{group_mods_of, groups_of};
 use super::rules::{mods_of, packet_of, ports_of, rules_of};
-use crate::network::{Connection, Handle, Sink};
+use crate::network::{Connection, Handle, Sink, State};
 use crate::ops::Operation;
 use crate::shared::Shared;
 
@@ -136,30 +137,18 @@ impl Channel {
             Asked::UpdateRules(request) => {
                 same_network(network, &request.network)?;
                 let mods = mods_of(request.mods)?;
-                self.last = network
-                    .call(move |s| {
-                        let updated = s.update(&request.switch, mods)?;
-                        s.on_completion(
-                            updated.ticket,
-                            Box::new(move |s, result| match result {
-                                Ok(epoch) if xid != 0 => {
-                                    let reply = v1::UpdateRulesResponse {
-                                        epoch: epoch.0,
-                                        added: updated.added,
-                                        removed: updated.removed,
-                                    };
-                                    connection.send(xid, Reply::Updated(reply));
-                                }
-                                Ok(_) => {}
-                                Err(e) => {
-                                    connection.error(xid, &s.stage_status(&e));
-                                }
-                            }),
-                        );
-                        Ok::<_, Status>(updated.ticket)
-                    })
-                    .await??;
-                Ok(())
+                self.submit(network, xid, move |s| {
+                    let updated = s.update(&request.switch, mods)?;
+                    let reply = move |epoch: Epoch| {
+                        Reply::Updated(v1::UpdateRulesResponse {
+                            epoch: epoch.0,
+                            added: updated.added,
+                            removed: updated.removed,
+                        })
+                    };
+                    Ok((updated.ticket, reply))
+                })
+                .await
             }
             Asked::PacketOut(request) => self.packet_out(network, xid, request).await,
             Asked::Barrier(_) => {
@@ -190,29 +179,17 @@ impl Channel {
             Asked::UpdateGroups(request) => {
                 same_network(network, &request.network)?;
                 let mods = group_mods_of(request.mods)?;
-                self.last = network
-                    .call(move |s| {
-                        let (updated, removed_rules) = s.update_groups(&request.switch, mods)?;
-                        s.on_completion(
-                            updated.ticket,
-                            Box::new(move |s, result| match result {
-                                Ok(epoch) if xid != 0 => {
-                                    let reply = v1::UpdateGroupsResponse {
-                                        epoch: epoch.0,
-                                        removed_rules,
-                                    };
-                                    connection.send(xid, Reply::GroupsUpdated(reply));
-                                }
-                                Ok(_) => {}
-                                Err(e) => {
-                                    connection.error(xid, &s.stage_status(&e));
-                                }
-                            }),
-                        );
-                        Ok::<_, Status>(updated.ticket)
-                    })
-                    .await??;
-                Ok(())
+                self.submit(network, xid, move |s| {
+                    let (updated, removed_rules) = s.update_groups(&request.switch, mods)?;
+                    let reply = move |epoch: Epoch| {
+                        Reply::GroupsUpdated(v1::UpdateGroupsResponse {
+                            epoch: epoch.0,
+                            removed_rules,
+                        })
+                    };
+                    Ok((updated.ticket, reply))
+                })
+                .await
             }
             Asked::GroupStats(request) => {
                 same_network(network, &request.network)?;
@@ -239,6 +216,34 @@ impl Channel {
                 Ok(())
             }
         }
+    }
+
+    /// Submits with `f`, which also says how the reply is made when that has taken effect everywhere.
+    async fn submit<R>(
+        &mut self,
+        network: &Handle,
+        xid: u64,
+        f: impl FnOnce(&mut State) -> Result<(Ticket, R), Status> + Send + 'static,
+    ) -> Result<(), Status>
+    where
+        R: FnOnce(Epoch) -> Reply + Send + 'static,
+    {
+        let connection = self.connection.clone();
+        self.last = network
+            .call(move |s| {
+                let (ticket, reply) = f(s)?;
+                let waiter = move |s: &mut State, result: Result<Epoch, StageError>| {
+                    match result {
+                        Ok(epoch) if xid != 0 => connection.send(xid, reply(epoch)),
+                        Ok(_) => true,
+                        Err(e) => connection.error(xid, &s.stage_status(&e)),
+                    };
+                };
+                s.on_completion(ticket, Box::new(waiter));
+                Ok::<_, Status>(ticket)
+            })
+            .await??;
+        Ok(())
     }
 
     async fn packet_out(

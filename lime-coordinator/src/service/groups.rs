@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use lime_core::flow::{Group, GroupMod};
 use lime_proto::v1;
-use tokio::sync::oneshot;
 use tonic::Status;
 
 use super::LimeService;
 use super::rules::gather;
-use crate::network::{Handle, State};
+use crate::network::Handle;
 use crate::shared::Shared;
 
 /// The domain's form of a change.
@@ -56,9 +55,8 @@ impl LimeService {
         must_exist: Option<u32>,
     ) -> Result<v1::UpdateGroupsResponse, Status> {
         let network = self.network(network)?;
-        let (reply, done) = oneshot::channel();
-        let removed = network
-            .call(move |s| {
+        let (epoch, removed_rules) = network
+            .complete_with(move |s| {
                 if let Some(id) = must_exist {
                     let at = s.switch(&switch)?.id;
                     if s.rules.groups(at).is_none_or(|g| g.get(id).is_none()) {
@@ -68,19 +66,13 @@ impl LimeService {
                         )));
                     }
                 }
-                let (updated, rules) = s.update_groups(&switch, mods)?;
-                let waiter = move |s: &mut State, r: Result<_, _>| {
-                    drop(reply.send(r.map_err(|e| s.stage_status(&e))))
-                };
-                s.on_completion(updated.ticket, Box::new(waiter));
-                Ok::<_, Status>(rules)
+                let (updated, removed_rules) = s.update_groups(&switch, mods)?;
+                Ok((updated.ticket, removed_rules))
             })
-            .await??;
-        let closing = |_| Status::unavailable("the coordinator is stopping");
-        let epoch = done.await.map_err(closing)??;
+            .await?;
         Ok(v1::UpdateGroupsResponse {
             epoch: epoch.0,
-            removed_rules: removed,
+            removed_rules,
         })
     }
 

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use lime_core::SwitchId;
 use lime_core::flow::FlowMod;
 use lime_proto::v1;
-use tokio::sync::oneshot;
 use tonic::Status;
 
 use super::{LimeService, Out};
-use crate::network::{Handle, State};
+use crate::network::Handle;
 use crate::ops::Operation;
 use crate::shared::Shared;
 
@@ -115,19 +114,12 @@ impl LimeService {
     ) -> Result<v1::UpdateRulesResponse, Status> {
         let network = self.network(&request.network)?;
         let mods = mods_of(request.mods)?;
-        let (reply, done) = oneshot::channel();
-        let updated = network
-            .call(move |s| {
+        let (epoch, updated) = network
+            .complete_with(move |s| {
                 let updated = s.update(&request.switch, mods)?;
-                let waiter = move |s: &mut State, r: Result<_, _>| {
-                    drop(reply.send(r.map_err(|e| s.stage_status(&e))))
-                };
-                s.on_completion(updated.ticket, Box::new(waiter));
-                Ok::<_, Status>(updated)
+                Ok((updated.ticket, updated))
             })
-            .await??;
-        let closing = |_| Status::unavailable("the coordinator is stopping");
-        let epoch = done.await.map_err(closing)??;
+            .await?;
         Ok(v1::UpdateRulesResponse {
             epoch: epoch.0,
             added: updated.added,

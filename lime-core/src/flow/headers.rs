@@ -5,6 +5,11 @@
 
 use super::{Action, Field, Match};
 
+/// What actions on tags need, in words.
+const VLAN: &str = "that there is a VLAN tag (or the actions push one first)";
+const MPLS: &str = "mpls or mplsm (or the actions push one first)";
+const PBB: &str = "eth_type 0x88e7 (or the actions push one first)";
+
 /// What is known of a packet's headers. `None`: could be anything.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Headers {
@@ -65,7 +70,8 @@ impl Headers {
     pub fn missing(&self, action: &Action) -> Option<&'static str> {
         let ip = matches!(self.eth_type, Some(0x0800 | 0x86dd));
         let v6 = self.eth_type == Some(0x86dd);
-        let mpls = matches!(self.eth_type, Some(0x8847 | 0x8848));
+        let mpls = (matches!(self.eth_type, Some(0x8847 | 0x8848)), MPLS);
+        let pbb = (self.eth_type == Some(0x88e7), PBB);
         let proto = |p| ip && self.ip_proto == Some(p);
         let icmp6 = v6 && self.ip_proto == Some(58);
         let nd = |types: &[u128]| icmp6 && self.icmpv6_type.is_some_and(|t| types.contains(&t));
@@ -75,16 +81,10 @@ impl Headers {
             | Action::DecMplsTtl
             | Action::PopMpls(_)
             | Action::CopyTtlIn
-            | Action::CopyTtlOut => (mpls, "mpls or mplsm (or the actions push one first)"),
-            Action::PopPbb => (
-                self.eth_type == Some(0x88e7),
-                "eth_type 0x88e7 (or the actions push one first)",
-            ),
+            | Action::CopyTtlOut => mpls,
+            Action::PopPbb => pbb,
             Action::SetField { field, .. } => match field {
-                Field::VlanVid | Field::VlanPcp => (
-                    self.tagged,
-                    "that there is a VLAN tag (or the actions push one first)",
-                ),
+                Field::VlanVid | Field::VlanPcp => (self.tagged, VLAN),
                 Field::IpDscp | Field::IpEcn => (ip, "ip or ipv6"),
                 Field::Ipv4Src | Field::Ipv4Dst => (self.eth_type == Some(0x0800), "ip"),
                 Field::Ipv6Src | Field::Ipv6Dst | Field::Ipv6Flabel => (v6, "ipv6"),
@@ -101,13 +101,8 @@ impl Headers {
                 Field::ArpOp | Field::ArpSpa | Field::ArpTpa | Field::ArpSha | Field::ArpTha => {
                     (self.eth_type == Some(0x0806), "arp")
                 }
-                Field::MplsLabel | Field::MplsTc | Field::MplsBos => {
-                    (mpls, "mpls or mplsm (or the actions push one first)")
-                }
-                Field::PbbIsid => (
-                    self.eth_type == Some(0x88e7),
-                    "eth_type 0x88e7 (or the actions push one first)",
-                ),
+                Field::MplsLabel | Field::MplsTc | Field::MplsBos => mpls,
+                Field::PbbIsid => pbb,
                 Field::InPort
                 | Field::InPhyPort
                 | Field::Metadata
@@ -132,22 +127,6 @@ impl Headers {
 
 /// Whether the action works on a tag that actions can push.
 pub(super) fn is_of_a_tag(action: &Action) -> bool {
-    match action {
-        Action::SetMplsTtl(_)
-        | Action::DecMplsTtl
-        | Action::PopMpls(_)
-        | Action::CopyTtlIn
-        | Action::CopyTtlOut
-        | Action::PopPbb => true,
-        Action::SetField { field, .. } => matches!(
-            field,
-            Field::VlanVid
-                | Field::VlanPcp
-                | Field::MplsLabel
-                | Field::MplsTc
-                | Field::MplsBos
-                | Field::PbbIsid
-        ),
-        _ => false,
-    }
+    let needs = Headers::default().missing(action);
+    needs.is_some_and(|needs| [VLAN, MPLS, PBB].contains(&needs))
 }
