@@ -24,7 +24,7 @@ use crate::{
     flow::{self, FLOW_WORDS, Flow},
     maps::{NETWORKS, PORTS, flow_cache, load},
     packet::Packet,
-    state::{MAX_STEPS, State, Step},
+    state::State,
     tunnel::compare_exchange,
 };
 use aya_ebpf::{macros::map, maps::Array};
@@ -233,12 +233,13 @@ pub fn remember(state: &mut State, reason: Option<DropReason>) {
     entry.mtu = mtu;
     entry.reason = reason;
     entry.key = state.flow.words;
-    let trace = (&raw const state.trace).cast::<Step>();
     let mut i = 0;
     while i < RULES {
-        // SAFETY: the index is below MAX_STEPS.
-        let rule = unsafe { (*trace.add(i & (MAX_STEPS as usize - 1))).rule };
-        entry.rules[i] = if (i as u32) < state.steps { rule } else { 0 };
+        entry.rules[i] = if (i as u32) < state.steps {
+            state.step_at(i as u32).rule
+        } else {
+            0
+        };
         i += 1;
     }
     let mut i = 0;

@@ -5,12 +5,12 @@ use crate::{
     maps::{BUCKETS, PORTS, RULES, SWITCHES, TABLES, TUPLES, bucket_mask, load},
     packet::opaque,
     set,
-    state::{MAX_STEPS, STEP_GROUP, STEP_HELD, STEP_LIMIT, State, Step},
+    state::{MAX_STEPS, STEP_HELD, STEP_LIMIT, State},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
     KEY_WORDS, MAX_ACTIONS, MAX_CHAIN, MAX_SWITCH_HOPS, MAX_TABLES, MAX_TUPLES, NO_TABLE,
-    PART_HEAD, PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, SET_SLOT_GROUP,
+    PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, SET_SLOT_GROUP,
     SET_SLOT_OUTPUT, SWITCH_ACTIVE, SWITCH_HOLD, SWITCH_RELAY, SwitchEntry, TableRef, TupleEntry,
     hash_end, hash_start, hash_word, op, serial_le, visible,
 };
@@ -25,13 +25,12 @@ pub const END_LIMIT: u32 = 2;
 pub const END_TC: u32 = 3;
 /// [`State::end`], set while executing: an action stopped the packet, and its drop is counted.
 pub const END_STOPPED: u32 = 4;
-
 /// [`State::end`]: the packet's key is not known from here on ([`State::reshaped`]); classification goes on when it has been changed.
 pub const END_RESUME: u32 = 5;
-/// [`State::end`]: a group has no bucket for the packet.
-pub const END_NO_BUCKET: u32 = 7;
 /// [`State::end`]: a group is not, or no longer, what the packet was to meet.
 pub const END_GROUP_CHANGED: u32 = 6;
+/// [`State::end`]: a group has no bucket for the packet.
+pub const END_NO_BUCKET: u32 = 7;
 
 /// What a switch does with a packet on this host at a clock.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -116,26 +115,15 @@ fn step(state: &mut State) -> u64 {
     let (Some(rule), Some(switch)) = (RULES.get(slot), SWITCHES.get(state.switch_slot)) else {
         return 1;
     };
-    let index = state.steps;
-    if index >= MAX_STEPS {
+    if !state.push(slot, 0) {
         return 1;
     }
-    state.steps = index + 1;
-    // SAFETY: the index is below MAX_STEPS; the mask tells the verifier.
-    let entry = unsafe {
-        &mut *(&raw mut state.trace)
-            .cast::<Step>()
-            .add((index & (MAX_STEPS - 1)) as usize)
-    };
-    entry.rule = slot;
-    entry.link = 0;
-    entry.flags = 0;
     if state.xdp != 0 && rule.flags & RULE_XDP == 0 {
         state.end = END_TC;
         return 1;
     }
     if rule.flags & RULE_CONTROLLER_AND_OUTPUT != 0 && load(&switch.flags) & SWITCH_HOLD != 0 {
-        entry.flags = STEP_HELD;
+        state.last_step().flags = STEP_HELD;
         state.end = END;
         return 1;
     }
@@ -166,7 +154,7 @@ fn step(state: &mut State) -> u64 {
         } else if last.op == op::GROUP {
             if last_table && !run_set {
                 actions::on_key(state, slot);
-                return meet(state, entry, last.b);
+                return meet(state, slot, last.b);
             }
             if state.xdp != 0 {
                 state.end = END_TC;
@@ -187,7 +175,7 @@ fn step(state: &mut State) -> u64 {
         };
         actions::on_key(state, slot);
         actions::set_on_key(state);
-        return meet(state, entry, action.b);
+        return meet(state, slot, action.b);
     }
     if run_set {
         if let Some(action) = set::action(state, SET_SLOT_OUTPUT) {
@@ -212,19 +200,12 @@ pub fn enter_link(state: &mut State, slot: u32, link: u32, run_set: bool) -> u64
     let Some(port) = PORTS.get(link) else {
         return 1;
     };
-    let index = state.steps - 1;
-    // SAFETY: the mask keeps the index within the trace.
-    let entry = unsafe {
-        &mut *(&raw mut state.trace)
-            .cast::<Step>()
-            .add((index & (MAX_STEPS - 1)) as usize)
-    };
     state.switches += 1;
     if state.switches >= MAX_SWITCH_HOPS {
-        entry.flags = STEP_LIMIT;
+        state.last_step().flags = STEP_LIMIT;
         return 1;
     }
-    entry.link = link;
+    state.last_step().link = link;
     actions::on_key(state, slot);
     if run_set {
         actions::set_on_key(state);
@@ -239,19 +220,12 @@ pub fn enter_link(state: &mut State, slot: u32, link: u32, run_set: bool) -> u64
     unknown(state)
 }
 
-/// The packet meets a group, as the last thing that the rule of this step does. One whose key is not known any more meets it as a copy,
-/// which is read when it comes back. Returns 1 to end the walk.
+/// The packet meets a group, as the last thing that the rule of this step, in `slot`, does. Returns 1 to end the walk.
 #[inline(always)]
-fn meet(state: &mut State, entry: &mut Step, group: u32) -> u64 {
+fn meet(state: &mut State, slot: u32, group: u32) -> u64 {
     state.set = 0;
-    if state.reshaped != 0 {
-        state.end = if state.xdp != 0 { END_TC } else { END };
-        return 1;
-    }
-    entry.flags = STEP_GROUP;
-    state.group_rule = entry.rule;
-    group::begin(state, group, PART_HEAD);
-    0
+    state.group_rule = slot;
+    group::meet(state, group) as u64
 }
 
 /// Ends the walk (1) if the key is no longer that of the packet.

@@ -9,7 +9,7 @@ use crate::{
     packet::{Packet, opaque},
     parse, reshape, set,
     state::{
-        ActionRef, MAX_STEPS, STEP_COPY, STEP_GROUP, STEP_HELD, STEP_LIMIT, State, Step, TAG_NONE,
+        ActionRef, MAX_STEPS, STEP_COPY, STEP_GROUP, STEP_HELD, STEP_LIMIT, State, TAG_NONE,
     },
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
@@ -59,12 +59,7 @@ fn act<P: Packet>(packet: P, state: &mut State) -> u64 {
         // The compiler knows what it returns, the verifier does not.
         return opaque(resume(packet, state)) as u64;
     }
-    // SAFETY: the mask keeps the index within the trace.
-    let step = unsafe {
-        *(&raw const state.trace)
-            .cast::<Step>()
-            .add((index & (MAX_STEPS - 1)) as usize)
-    };
+    let step = *state.step_at(index);
     let Some(rule) = RULES.get(step.rule) else {
         return 1;
     };

@@ -8,12 +8,12 @@
 use crate::{
     actions,
     classify::{
-        END, END_GROUP_CHANGED, END_LIMIT, END_NO_BUCKET, END_TC, enter_link, inline_link,
+        END, END_GROUP_CHANGED, END_NO_BUCKET, END_TC, enter_link, inline_link,
         lime_look_up,
     },
     maps::{PORTS, RULES, SWITCHES, load},
     packet::opaque,
-    state::{MAX_STEPS, STEP_COPY, STEP_GROUP, STEP_HELD, State, Step},
+    state::{STEP_COPY, STEP_GROUP, STEP_HELD, State},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
@@ -36,6 +36,18 @@ pub fn begin(state: &mut State, group: u32, part: u16) {
     state.group_best = NONE;
     state.group_next = 0;
     state.group_held = 0;
+}
+
+/// The packet meets a group, as the last thing that the last step does. One whose key is not known any more meets it as a copy, which is
+/// read when it comes back. Returns 1 to end the walk.
+#[inline(always)]
+pub fn meet(state: &mut State, group: u32) -> u32 {
+    if state.reshaped != 0 {
+        return end(state, if state.xdp != 0 { END_TC } else { END });
+    }
+    state.last_step().flags = STEP_GROUP;
+    begin(state, group, PART_HEAD);
+    0
 }
 
 /// The slot of the part that the state is at; 0: none.
@@ -73,7 +85,7 @@ pub extern "C" fn lime_part(slot: u32) -> u32 {
         return 1;
     }
     if part == PART_HEAD {
-        if !push(state, slot, 0) {
+        if !state.push(slot, 0) {
             return 1;
         }
         state.part = PART_CHOICE as u32;
@@ -206,12 +218,12 @@ fn bucket(state: &mut State, slot: u32, rule: &RuleEntry) -> u32 {
     let mut slot = slot;
     if state.group_kind == GROUP_ALL as u32 && state.group_last > 1 {
         if rule.flags & RULE_PURE != 0 {
-            if !push(state, slot, 0) {
+            if !state.push(slot, 0) {
                 return 1;
             }
         } else {
             let held = state.group_held;
-            if held != 0 && !push(state, held, STEP_COPY) {
+            if held != 0 && !state.push(held, STEP_COPY) {
                 return 1;
             }
             state.group_held = slot;
@@ -240,34 +252,28 @@ fn last(state: &mut State, slot: u32) -> u32 {
         return end(state, END_TC);
     }
     if rule.flags & RULE_CONTROLLER_AND_OUTPUT != 0 && load(&switch.flags) & SWITCH_HOLD != 0 {
-        push(state, slot, STEP_HELD);
+        state.push(slot, STEP_HELD);
         return end(state, END);
     }
     if count == 0 {
-        push(state, slot, 0);
+        state.push(slot, 0);
         return end(state, END);
     }
     // SAFETY: the mask keeps the index within the array.
     let action = unsafe { &*rule.actions.as_ptr().add((count - 1) & (MAX_ACTIONS - 1)) };
     if action.op == op::GROUP {
         actions::on_key(state, slot);
-        // As in `classify`: one whose key is not known any more meets it as a copy.
-        let known = state.reshaped == 0;
-        if !push(state, slot, if known { STEP_GROUP } else { 0 }) {
+        if !state.push(slot, 0) {
             return 1;
         }
-        if !known {
-            return end(state, if state.xdp != 0 { END_TC } else { END });
-        }
-        begin(state, action.b, PART_HEAD);
-        return 0;
+        return meet(state, action.b);
     }
     let link = if action.op == op::OUTPUT {
         inline_link(state, action.b)
     } else {
         0
     };
-    if !push(state, slot, 0) {
+    if !state.push(slot, 0) {
         return 1;
     }
     if link == 0 {
@@ -282,26 +288,4 @@ fn end(state: &mut State, how: u32) -> u32 {
     state.grouping = 0;
     state.end = how;
     1
-}
-
-/// Adds a step to the trace; false: there is no room.
-#[inline(always)]
-fn push(state: &mut State, slot: u32, flags: u32) -> bool {
-    let index = state.steps;
-    if index >= MAX_STEPS {
-        state.end = END_LIMIT;
-        return false;
-    }
-    state.steps = index + 1;
-    // SAFETY: the index is below MAX_STEPS; the mask tells the verifier.
-    let entry = unsafe {
-        &mut *(&raw mut state.trace)
-            .cast::<Step>()
-            .add((index & (MAX_STEPS - 1)) as usize)
-    };
-    entry.rule = slot;
-    entry.link = 0;
-    entry.flags = flags;
-    entry.origin = state.group_rule;
-    true
 }

@@ -20,7 +20,6 @@ pub const TAG_METADATA: u32 = 2;
 pub const STEP_HELD: u32 = 1;
 /// [`Step::flags`]: the last action outputs into a link that the packet is not to take any more.
 pub const STEP_LIMIT: u32 = 2;
-
 /// [`Step::flags`]: the rule's last action, or that of the action set, is a group; the steps that follow are its.
 pub const STEP_GROUP: u32 = 4;
 /// [`Step::flags`]: not a rule to run, but a group's bucket that gets a copy of the packet.
@@ -36,7 +35,7 @@ pub struct Step {
     pub link: u32,
     /// [`STEP_HELD`] ...
     pub flags: u32,
-    /// For a group's part: the rule that ran the group; 0: the packet is a copy that came for it.
+    /// For a group's part: the rule that ran the group; 0: the packet is a copy that came for it. Of no meaning for other rules.
     pub origin: u32,
 }
 
@@ -225,6 +224,38 @@ impl State {
         let state = STATE.get_ptr_mut(0)?;
         // SAFETY: an array's element is always there, and no other run uses it meanwhile (see the module).
         Some(unsafe { &mut *state })
+    }
+
+    /// A step of the trace. The index is taken modulo its length, so that the verifier sees that it is within.
+    #[inline(always)]
+    pub fn step_at(&mut self, index: u32) -> &mut Step {
+        let trace = (&raw mut self.trace).cast::<Step>();
+        // SAFETY: the mask keeps the index within the trace.
+        unsafe { &mut *trace.add((index & (MAX_STEPS - 1)) as usize) }
+    }
+
+    /// The step that was added last.
+    #[inline(always)]
+    pub fn last_step(&mut self) -> &mut Step {
+        self.step_at(self.steps - 1)
+    }
+
+    /// Adds a rule to the trace; false: there is no room.
+    #[inline(always)]
+    pub fn push(&mut self, rule: u32, flags: u32) -> bool {
+        let index = self.steps;
+        if index >= MAX_STEPS {
+            return false;
+        }
+        self.steps = index + 1;
+        let origin = self.group_rule;
+        *self.step_at(index) = Step {
+            rule,
+            link: 0,
+            flags,
+            origin,
+        };
+        true
     }
 
     /// Makes it ready for a new packet.
