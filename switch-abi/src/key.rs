@@ -211,12 +211,16 @@ pub fn hash_word(hash: u64, at: usize, word: u64) -> u64 {
     hash.wrapping_add(word.wrapping_mul(MIX[at]))
 }
 
+/// Spreads a hash's bits, after [`hash_word`] for all words: the upper half depends on all of them.
+#[inline(always)]
+pub fn avalanche(hash: u64) -> u64 {
+    (hash ^ hash >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93)
+}
+
 /// The end of a hash.
 #[inline(always)]
-pub fn hash_end(mut hash: u64) -> u32 {
-    hash ^= hash >> 32;
-    hash = hash.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    (hash >> 32) as u32
+pub fn hash_end(hash: u64) -> u32 {
+    (avalanche(hash) >> 32) as u32
 }
 
 /// Hash of the first `count` words of a compact key ([`CompactMask::compact`]) within the tuple `tuple`

@@ -28,7 +28,7 @@ use crate::{
     tunnel::compare_exchange,
 };
 use aya_ebpf::{macros::map, maps::Array};
-use switch_abi::{DropReason, MIX};
+use switch_abi::{DropReason, avalanche, hash_word};
 
 /// Rules that a remembered packet may have met.
 const RULES: usize = 4;
@@ -129,11 +129,10 @@ fn replay<P: Packet>(
     let mut hash = 0u64;
     let mut i = 0;
     while i < FLOW_WORDS {
-        hash = hash.wrapping_add(flow.words[i].wrapping_mul(MIX[i]));
+        hash = hash_word(hash, i, flow.words[i]);
         i += 1;
     }
-    hash ^= hash >> 32;
-    hash = hash.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let hash = avalanche(hash);
     let tag = hash as u32;
     let at = counters::cpu() * size + ((hash >> 32) as u32 & (size - 1));
     // SAFETY: this CPU alone uses the entry.
