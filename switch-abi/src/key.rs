@@ -180,7 +180,7 @@ impl CompactMask {
 const HASH_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Factors of the words of a key, odd. They fit the immediate operand of a BPF instruction.
-pub const MIX: [u64; KEY_WORDS] = [
+const MIX: [u64; KEY_WORDS] = [
     0x5f35_6495,
     0x7c0d_5a37,
     0x4b1f_9e6d,

@@ -10,9 +10,9 @@ use crate::{
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
     KEY_WORDS, MAX_ACTIONS, MAX_CHAIN, MAX_SWITCH_HOPS, MAX_TABLES, MAX_TUPLES, NO_TABLE,
-    PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, SET_SLOT_GROUP,
-    SET_SLOT_OUTPUT, SWITCH_ACTIVE, SWITCH_HOLD, SWITCH_RELAY, SwitchEntry, TableRef, TupleEntry,
-    hash_end, hash_start, hash_word, op, serial_le, visible,
+    PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, SET_SLOT_GROUP, SET_SLOT_OUTPUT,
+    SWITCH_ACTIVE, SWITCH_HOLD, SWITCH_RELAY, SwitchEntry, TableRef, TupleEntry, hash_end,
+    hash_start, hash_word, op, serial_le, visible,
 };
 
 /// [`State::end`]: the last rule has no goto.

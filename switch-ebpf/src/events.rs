@@ -92,22 +92,10 @@ pub fn packet_in<P: Packet>(
         total_len: total,
         data_len: length,
     };
-    if !copy(packet, state, record, length) {
-        return counters::drop(state.port, DropReason::Malformed as u32);
+    match send(packet, state, record, length) {
+        Ok(()) => 0,
+        Err(reason) => counters::drop(state.port, reason as u32),
     }
-    // SAFETY: the record is longer than header and data, as checked above.
-    let result = unsafe {
-        bpf_ringbuf_output(
-            (&raw const EVENTS).cast_mut().cast(),
-            (&raw mut record.header).cast(),
-            (size_of::<EventHeader>() as u32 + length) as u64,
-            0,
-        )
-    };
-    if result != 0 {
-        return counters::drop(state.port, DropReason::EventRingFull as u32);
-    }
-    0
 }
 
 /// Nanoseconds between two events of [`too_big`] on one CPU: a sender that is not told tries again.
@@ -164,18 +152,8 @@ pub fn too_big<P: Packet>(packet: P, state: &mut State, mtu: u32) -> u32 {
         total_len: packet.length(),
         data_len: length,
     };
-    if !copy(packet, state, record, length) {
-        return 0;
-    }
-    // SAFETY: the record is longer than header and data.
-    unsafe {
-        bpf_ringbuf_output(
-            (&raw const EVENTS).cast_mut().cast(),
-            (&raw mut record.header).cast(),
-            (size_of::<EventHeader>() as u32 + length) as u64,
-            0,
-        );
-    }
+    // The packet is dropped and counted in any case; its sender tries again.
+    let _ = send(packet, state, record, length);
     0
 }
 
@@ -186,6 +164,33 @@ const DONT_FRAGMENT: u8 = 0x40;
 pub const HELD: u32 = 1 << 31;
 /// In `max_len` of [`packet_in`]: the action is of the packet's action set.
 pub const FROM_SET: u32 = 1 << 30;
+
+/// Puts the record into the ring, with `length` bytes of the packet, which the caller has checked to be [`EVENT_DATA_MAX`] at most.
+#[inline(always)]
+fn send<P: Packet>(
+    packet: P,
+    state: &State,
+    record: &mut Record,
+    length: u32,
+) -> Result<(), DropReason> {
+    if !copy(packet, state, record, length) {
+        return Err(DropReason::Malformed);
+    }
+    // SAFETY: header and data lie one behind the other in the record, and are longer than this.
+    let result = unsafe {
+        bpf_ringbuf_output(
+            (&raw const EVENTS).cast_mut().cast(),
+            (&raw mut record.header).cast(),
+            (size_of::<EventHeader>() as u32 + length) as u64,
+            0,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(DropReason::EventRingFull)
+    }
+}
 
 #[inline(always)]
 fn copy<P: Packet>(packet: P, state: &State, record: &mut Record, length: u32) -> bool {

@@ -8,9 +8,7 @@ use crate::{
     output,
     packet::{Packet, opaque},
     parse, reshape, set,
-    state::{
-        ActionRef, MAX_STEPS, STEP_COPY, STEP_GROUP, STEP_HELD, STEP_LIMIT, State, TAG_NONE,
-    },
+    state::{ActionRef, MAX_STEPS, STEP_COPY, STEP_GROUP, STEP_HELD, STEP_LIMIT, State, TAG_NONE},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{

@@ -8,8 +8,7 @@
 use crate::{
     actions,
     classify::{
-        END, END_GROUP_CHANGED, END_NO_BUCKET, END_TC, enter_link, inline_link,
-        lime_look_up,
+        END, END_GROUP_CHANGED, END_NO_BUCKET, END_TC, enter_link, inline_link, lime_look_up,
     },
     maps::{PORTS, RULES, SWITCHES, load},
     packet::opaque,

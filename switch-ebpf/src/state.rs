@@ -63,7 +63,7 @@ pub struct Pending {
     pub kind: u32,
     /// [`switch_abi::TunnelOption::port`].
     pub port_id: u32,
-    /// [`switch_abi::TunnelOption::group`].
+    /// [`switch_abi::TunnelOption::argument`].
     pub group: u32,
     /// [`switch_abi::TunnelOption::bucket`].
     pub bucket: u32,
