@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
 use crate::debian::{self, Program};
+use crate::{binaries, process};
 
 /// Packages whose programs the benchmarks need: themselves, the agent, the coordinator, and the lab's guardian.
 const PACKAGES: [&str; 4] = [
@@ -60,18 +61,9 @@ pub fn run(args: &Args) -> Result<()> {
         // The rest can be measured all the same, and the report says what was not.
         eprintln!("{e:#}");
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.args(["build", "--release", "--bins"]);
-    for package in PACKAGES {
-        build.args(["--package", package]);
-    }
-    let status = build.status().context("cannot run cargo")?;
-    ensure!(status.success(), "the benchmarks could not be built");
-
+    binaries::build_packages(&PACKAGES, &["--release"])?;
     // Programs that it starts lie beside it.
-    let program = release_directory().join("lime-bench");
-    let mut bench = Command::new(&program);
+    let mut bench = Command::new(process::target_dir().join("release/lime-bench"));
     bench.args(&args.names).env_remove("LIME_BIN_DIR");
     if let Some(json) = &args.json {
         bench.arg("--json").arg(json);
@@ -82,21 +74,5 @@ pub fn run(args: &Args) -> Result<()> {
     if args.quick {
         bench.arg("--quick");
     }
-    let status = bench
-        .status()
-        .with_context(|| format!("cannot run {}", program.display()))?;
-    ensure!(
-        status.success(),
-        "the benchmarks did not complete ({status})"
-    );
-    Ok(())
-}
-
-/// Where cargo puts programs built in release mode.
-fn release_directory() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
-        PathBuf::from,
-    );
-    target.join("release")
+    process::succeed(&mut bench)
 }

@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
+use crate::process;
+
 /// A program, and Debian's package that has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
@@ -29,14 +31,7 @@ pub fn ensure_programs(programs: &[Program]) -> Result<()> {
     let mut packages: Vec<_> = missing.iter().map(|p| p.package).collect();
     packages.sort_unstable();
     packages.dedup();
-    let list = packages.join(" ");
-    println!("Installing from Debian: {list} ...");
-    // The lists of packages may be missing or old.
-    if install(&packages).is_err() {
-        apt_get(&["update", "-qq"])?;
-        install(&packages)
-            .with_context(|| format!("install these yourself, or their like: {list}"))?;
-    }
+    install(&packages)?;
     for program in missing {
         ensure!(
             is_there(program.name),
@@ -48,14 +43,25 @@ pub fn ensure_programs(programs: &[Program]) -> Result<()> {
     Ok(())
 }
 
-fn install(packages: &[&str]) -> Result<()> {
-    apt_get(
-        &[
-            &["install", "-y", "-qq", "--no-install-recommends"],
-            packages,
-        ]
-        .concat(),
-    )
+/// Installs packages, and says so.
+///
+/// # Errors
+/// apt-get cannot install them.
+pub fn install(packages: &[&str]) -> Result<()> {
+    let list = packages.join(" ");
+    println!("Installing from Debian: {list} ...");
+    let install = [
+        &["install", "-y", "-qq", "--no-install-recommends"],
+        packages,
+    ]
+    .concat();
+    // The lists of packages may be missing or old.
+    if apt_get(&install).is_err() {
+        apt_get(&["update", "-qq"])?;
+        apt_get(&install)
+            .with_context(|| format!("install these yourself, or their like: {list}"))?;
+    }
+    Ok(())
 }
 
 /// Runs apt-get without questions.
@@ -63,14 +69,12 @@ fn install(packages: &[&str]) -> Result<()> {
 /// # Errors
 /// It cannot be run, or says that it failed.
 pub fn apt_get(args: &[&str]) -> Result<()> {
-    let status = Command::new("apt-get")
-        .args(args)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdout(Stdio::null())
-        .status()
-        .context("cannot run apt-get")?;
-    ensure!(status.success(), "apt-get {} failed", args.join(" "));
-    Ok(())
+    process::succeed(
+        Command::new("apt-get")
+            .args(args)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdout(Stdio::null()),
+    )
 }
 
 fn is_there(name: &str) -> bool {

@@ -8,12 +8,9 @@
 mod digest;
 mod toolchain;
 
+use crate::process;
 use anyhow::{Context, Result, bail};
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 /// Options of `cargo xtask ebpf`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -34,7 +31,7 @@ pub struct Args {
 /// # Errors
 /// No toolchain, a failed build, or (with `check`) committed objects of other sources.
 pub fn run(args: &Args) -> Result<()> {
-    let root = root();
+    let root = process::root();
     let committed = root.join("switch-ebpf/prebuilt");
     if args.check {
         let sources = digest::of_sources(&root).context("kernel-side sources")?;
@@ -50,7 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
         );
         return Ok(());
     }
-    let fresh = target_dir(&root).join("ebpf");
+    let fresh = process::target_dir().join("ebpf");
     build(&root, &fresh, args.install)?;
     if args.commit {
         copy_objects(&fresh, &committed)?;
@@ -63,7 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn build(root: &Path, fresh: &Path, install: bool) -> Result<()> {
     let toolchain = toolchain::find(install)?;
     println!("Building the kernel objects with {toolchain} ...");
-    let build_dir = target_dir(root).join("ebpf-build");
+    let build_dir = process::target_dir().join("ebpf-build");
     let mut cargo = toolchain.cargo(root);
     cargo
         .current_dir(root.join("switch-ebpf"))
@@ -77,7 +74,7 @@ fn build(root: &Path, fresh: &Path, install: bool) -> Result<()> {
             "--target-dir",
         ])
         .arg(&build_dir);
-    check(&mut cargo)?;
+    process::succeed(&mut cargo)?;
     // Taken after the build, which may have completed the lock file. A source edited meanwhile makes the objects stale, not wrong.
     let sources = digest::of_sources(root).context("kernel-side sources")?;
 
@@ -130,24 +127,4 @@ fn copy_objects(from: &Path, to: &Path) -> Result<()> {
         fs::copy(from.join(file), to.join(file)).with_context(|| format!("copying {file}"))?;
     }
     Ok(())
-}
-
-/// Runs a command that must succeed.
-fn check(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("running {command:?}"))?;
-    if !status.success() {
-        bail!("{command:?} failed: {status}");
-    }
-    Ok(())
-}
-
-fn root() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().unwrap_or(manifest).to_path_buf()
-}
-
-fn target_dir(root: &Path) -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }

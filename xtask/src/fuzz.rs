@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::binaries;
+use crate::{binaries, process};
 
 /// What to compare.
 #[derive(Debug, clap::Subcommand)]
@@ -28,17 +28,12 @@ pub fn run(command: &Command) -> Result<ExitCode> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let seed = seed.unwrap_or_else(|| now.map_or(0, |d| d.as_secs() << 20));
     println!("{cases} packets, from seed {seed}");
-    let status = binaries::cargo()
-        .args(["test", "--package", "switch-agent", "--test", "reference"])
-        .args(["--", "--nocapture", "--exact"])
-        .arg("the_kernel_does_what_the_reference_does")
-        .env("LIME_CASES", cases.to_string())
-        .env("LIME_SEED", seed.to_string())
-        .status()
-        .context("cannot run cargo")?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    process::exit_code(
+        process::cargo()
+            .args(["test", "--package", "switch-agent", "--test", "reference"])
+            .args(["--", "--nocapture", "--exact"])
+            .arg("the_kernel_does_what_the_reference_does")
+            .env("LIME_CASES", cases.to_string())
+            .env("LIME_SEED", seed.to_string()),
+    )
 }

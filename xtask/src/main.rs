@@ -7,6 +7,7 @@ mod demo;
 mod ebpf;
 mod fuzz;
 mod lab;
+mod process;
 mod test;
 mod verify;
 mod vm;

@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::{
     binaries,
     debian::{self, Program},
+    process,
 };
 
 /// Options of `cargo xtask test`.
@@ -55,11 +56,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     binaries::need_root("the test suite")?;
     debian::ensure_programs(&PROGRAMS)?;
     binaries::build()?;
-    let nextest = binaries::cargo()
+    let nextest = process::cargo()
         .args(["nextest", "--version"])
         .output()
         .is_ok_and(|o| o.status.success());
-    let mut runner = binaries::cargo();
+    let mut runner = process::cargo();
     if nextest {
         runner.args([
             "nextest",
@@ -89,22 +90,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             "Skipped on purpose: tests marked `ignored` (helpers that other tests start as processes of their own); each is listed below as SKIP or ignored."
         );
     }
-    let status = runner.status().context("cannot run cargo")?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    process::exit_code(&mut runner)
 }
 
 /// nextest does not run documentation's examples.
 fn doc_tests(nextest: bool) -> Result<()> {
     if nextest {
-        let status = binaries::cargo()
-            .args(["test", "--workspace", "--doc", "--quiet"])
-            .status()
-            .context("cannot run cargo")?;
-        anyhow::ensure!(status.success(), "examples in the documentation fail");
+        process::succeed(process::cargo().args(["test", "--workspace", "--doc", "--quiet"]))?;
     }
     Ok(())
 }

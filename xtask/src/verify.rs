@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
-use crate::binaries;
+use crate::process;
 
 /// Options of `cargo xtask verify`.
 #[derive(Debug, clap::Args)]
@@ -16,35 +16,14 @@ pub struct Args {
 
 /// Runs the checker. The exit code is its.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let built = binaries::cargo()
-        .args([
-            "build",
-            "--quiet",
-            "--profile",
-            "verify",
-            "--package",
-            "lime-verify",
-        ])
-        .status()
-        .context("cannot run cargo")?;
-    ensure!(built.success(), "the model checker could not be built");
-    let mut checker = binaries::cargo();
-    checker.args([
-        "run",
-        "--quiet",
-        "--profile",
-        "verify",
-        "--package",
-        "lime-verify",
-        "--",
-    ]);
-    let status = checker
-        .args(&args.options)
-        .status()
-        .context("cannot run cargo")?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let checker = ["--quiet", "--profile", "verify", "--package", "lime-verify"];
+    // Apart from the run, so that a checker that cannot be built is not taken for one that found something.
+    process::succeed(process::cargo().arg("build").args(checker))?;
+    process::exit_code(
+        process::cargo()
+            .arg("run")
+            .args(checker)
+            .arg("--")
+            .args(&args.options),
+    )
 }

@@ -54,14 +54,7 @@ pub async fn on_one_host<const N: usize>(
     name: &str,
     report: &mut Report,
 ) -> Vec<Turn<Way, N>> {
-    let mut ways = Vec::new();
-    for way in ONE_HOST {
-        match one_host(site, way).await {
-            Ok(built) => ways.push(Turn::new(way, built)),
-            Err(e) => report.failed(&format!("{name}/{way}"), &e),
-        }
-    }
-    ways
+    all(&ONE_HOST, site, name, report).await
 }
 
 /// All ways from host `a` to host `b`. What cannot be built is reported under `name`.
@@ -70,9 +63,23 @@ pub async fn on_two_hosts<const N: usize>(
     name: &str,
     report: &mut Report,
 ) -> Vec<Turn<Way, N>> {
+    all(&TWO_HOSTS, site, name, report).await
+}
+
+async fn all<const N: usize>(
+    names: &[&'static str],
+    site: &Site,
+    name: &str,
+    report: &mut Report,
+) -> Vec<Turn<Way, N>> {
     let mut ways = Vec::new();
-    for way in TWO_HOSTS {
-        match two_hosts(site, way).await {
+    for way in names {
+        let built = if TWO_HOSTS.contains(way) {
+            two_hosts(site, way).await
+        } else {
+            one_host(site, way).await
+        };
+        match built {
             Ok(built) => ways.push(Turn::new(way, built)),
             Err(e) => report.failed(&format!("{name}/{way}"), &e),
         }

@@ -1,7 +1,7 @@
 //! Finds (and on request installs) a compiler that can build the kernel side: one with the sources of its own
 //! `core`, and a `bpf-linker`.
 
-use super::check;
+use crate::{debian, process};
 use anyhow::{Context, Result, bail};
 use std::{
     env,
@@ -145,26 +145,18 @@ pub fn find(install: bool) -> Result<Toolchain> {
 /// Debian's packages where there is apt-get, else rustup's.
 fn install_compiler() -> Result<()> {
     if runs("apt-get") {
-        let known = DEBIAN_PACKAGES.iter().all(|package| {
-            Command::new("apt-cache")
-                .args(["show", "--no-all-versions", package])
-                .output()
-                .is_ok_and(|output| output.status.success())
-        });
-        let mut update = Command::new("apt-get");
-        if !known {
-            check(update.args(["update", "-q"]))?;
-        }
-        let mut apt = Command::new("apt-get");
-        apt.args(["install", "-y", "-q", "--no-install-recommends"])
-            .args(DEBIAN_PACKAGES);
-        return check(apt.env("DEBIAN_FRONTEND", "noninteractive")).context(
-            "installing Debian's packages (as root?); or use rustup's nightly with rust-src",
-        );
+        return debian::install(&DEBIAN_PACKAGES)
+            .context("as root? Or use rustup's nightly with rust-src");
     }
     if runs("rustup") {
         let mut rustup = Command::new("rustup");
-        return check(rustup.args(["toolchain", "install", "nightly", "--component", "rust-src"]));
+        return process::succeed(rustup.args([
+            "toolchain",
+            "install",
+            "nightly",
+            "--component",
+            "rust-src",
+        ]));
     }
     bail!(
         "neither apt-get nor rustup is here: install a nightly Rust with rust-src, and bpf-linker"
@@ -182,7 +174,7 @@ fn install_linker(toolchain: Toolchain) -> Result<()> {
             .env("LLVM_SYS_221_PREFIX", DEBIAN_LLVM),
         Toolchain::RustupNightly => cargo.args(["install", "bpf-linker"]),
     };
-    check(&mut cargo).context("installing bpf-linker")
+    process::succeed(&mut cargo).context("installing bpf-linker")
 }
 
 /// The search path with cargo's own folder, where `cargo install` puts the linker.

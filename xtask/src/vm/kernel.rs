@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use crate::debian;
+use crate::{debian, process};
 
 /// Drivers that the tests need and Debian builds as modules, in an order in which they can be loaded.
 const MODULES: [&str; 4] = [
@@ -96,10 +96,12 @@ fn download(package: &str, cache: &Path) -> Result<PathBuf> {
     let directory = cache.join("download");
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory)?;
-    run(Command::new("apt-get")
-        // As root, the user that apt-get would download as may not write here.
-        .args(["-o", "APT::Sandbox::User=root", "download", "-qq", package])
-        .current_dir(&directory))?;
+    process::succeed(
+        Command::new("apt-get")
+            // As root, the user that apt-get would download as may not write here.
+            .args(["-o", "APT::Sandbox::User=root", "download", "-qq", package])
+            .current_dir(&directory),
+    )?;
     let file = fs::read_dir(&directory)?
         .flatten()
         .map(|e| e.path())
@@ -126,7 +128,7 @@ fn unpack(package: &Path, to: &Path) -> Result<()> {
         .args(["-x", "--wildcards", "./boot/vmlinuz-*"])
         .args(MODULES.map(|m| format!("*/kernel/{m}")))
         .stdin(from);
-    let extracted = run(&mut tar);
+    let extracted = process::succeed(&mut tar);
     let read = archive.wait().context("dpkg-deb")?;
     ensure!(
         read.success(),
@@ -157,18 +159,6 @@ fn find(unpacked: &Path) -> Result<Kernel> {
         image,
         modules,
     })
-}
-
-/// Runs a command that says itself what goes wrong.
-fn run(command: &mut Command) -> Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let status = command
-        .status()
-        .with_context(|| format!("{name} cannot be run"))?;
-    if !status.success() {
-        bail!("{name} failed ({status})");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

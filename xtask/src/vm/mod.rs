@@ -18,7 +18,7 @@ use anyhow::{Result, ensure};
 use self::initramfs::Initramfs;
 use self::plan::Plan;
 use crate::debian::Program;
-use crate::{binaries, debian};
+use crate::{debian, process};
 
 /// What this runs, and what is copied into the machine.
 const PROGRAMS: [Program; 5] = [
@@ -63,7 +63,7 @@ pub fn test(version: &str, filter: &[String]) -> Result<ExitCode> {
     let started = Instant::now();
     let programs = plan::build()?;
     debian::ensure_programs(&PROGRAMS)?;
-    let cache = binaries::root().join("target/vm");
+    let cache = process::target_dir().join("vm");
     let kernel = kernel::fetch(version, &cache)?;
 
     let mut tests = vec![];

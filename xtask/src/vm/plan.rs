@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::binaries;
+use crate::process;
 
 /// Package whose tests load kernel programs.
 const PACKAGE: &str = "switch-agent";
@@ -102,7 +102,7 @@ struct Profile {
 
 /// Builds the test programs of [`PACKAGE`].
 pub fn build() -> Result<Vec<Program>> {
-    let output = binaries::cargo()
+    let output = process::cargo()
         .args(["test", "--no-run", "--package", PACKAGE])
         .arg("--message-format=json-render-diagnostics")
         .stderr(std::process::Stdio::inherit())
