@@ -5,16 +5,13 @@
 mod support;
 
 use lime_proto::v1;
-use support::{Coordinator, FakeAgent, add, network, port_request, switch, update};
+use support::{Coordinator, add, one_host, port_request, switch, update};
 use tonic::Code;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_on_one_host() {
     let coordinator = Coordinator::start().await;
-    let a = FakeAgent::start(&coordinator.url(), "a").await;
-    let mut client = coordinator.client().await;
-    network(&mut client, "n").await;
-    switch(&mut client, "n", "s", "a").await;
+    let (a, mut client) = one_host(&coordinator).await;
     switch(&mut client, "n", "t", "a").await;
     let port = client
         .create_port(port_request("n", "s", "a", "vm-1"))
@@ -99,10 +96,7 @@ async fn a_network_on_one_host() {
 async fn rules_are_modified_and_never_added_by_that() {
     use v1::flow_mod::Command;
     let coordinator = Coordinator::start().await;
-    let a = FakeAgent::start(&coordinator.url(), "a").await;
-    let mut client = coordinator.client().await;
-    network(&mut client, "n").await;
-    switch(&mut client, "n", "s", "a").await;
+    let (a, mut client) = one_host(&coordinator).await;
     client
         .update_rules(update("n", "s", vec![add(5, 1), add(6, 1)]))
         .await

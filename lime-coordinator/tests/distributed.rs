@@ -7,41 +7,27 @@ mod support;
 use std::time::Duration;
 
 use lime_proto::v1;
-use support::{Coordinator, FakeAgent, add, network, port_request, switch, until, update};
+use support::{
+    Coordinator, FakeAgent, add, add_instance, one_host, port_request, two_instances, until, update,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Code;
 use v1::control_reply::Reply;
 use v1::control_request::Request;
 
-async fn instance(
-    client: &mut v1::lime_client::LimeClient<tonic::transport::Channel>,
-    switch: &str,
-    host: &str,
-) -> v1::Switch {
-    let request = v1::AddInstanceRequest {
-        network: "n".into(),
-        switch: switch.into(),
-        host: host.into(),
-    };
-    client.add_instance(request).await.unwrap().into_inner()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_switch_on_two_hosts() {
     let coordinator = Coordinator::start().await;
-    let a = FakeAgent::start(&coordinator.url(), "a").await;
+    let (a, mut client) = one_host(&coordinator).await;
     let b = FakeAgent::start(&coordinator.url(), "b").await;
-    let mut client = coordinator.client().await;
-    network(&mut client, "n").await;
-    switch(&mut client, "n", "s", "a").await;
     client
         .create_port(port_request("n", "s", "a", "vm-1"))
         .await
         .unwrap();
     let mods = (0..5000).map(|p| add(p, 1)).collect();
     client.update_rules(update("n", "s", mods)).await.unwrap();
-    let shown = instance(&mut client, "s", "b").await;
+    let shown = add_instance(&mut client, "s", "b").await;
     assert_eq!(shown.instances, vec!["a", "b"]);
     assert_eq!(b.visible(1, 1).len(), 5000);
     client
@@ -100,12 +86,7 @@ async fn a_switch_on_two_hosts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn events_wait_for_all_members_and_come_in_version_order() {
     let coordinator = Coordinator::start().await;
-    let a = FakeAgent::start(&coordinator.url(), "a").await;
-    let b = FakeAgent::start(&coordinator.url(), "b").await;
-    let mut client = coordinator.client().await;
-    network(&mut client, "n").await;
-    switch(&mut client, "n", "s", "a").await;
-    instance(&mut client, "s", "b").await;
+    let (a, b, _) = two_instances(&coordinator).await;
     let mut controller = coordinator.controller().await;
     let (up, queue) = mpsc::unbounded_channel();
     let ask = |xid, request| {
@@ -177,12 +158,7 @@ async fn events_wait_for_all_members_and_come_in_version_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_survives_a_restart() {
     let mut coordinator = Coordinator::start().await;
-    let mut a = FakeAgent::start(&coordinator.url(), "a").await;
-    let b = FakeAgent::start(&coordinator.url(), "b").await;
-    let mut client = coordinator.client().await;
-    network(&mut client, "n").await;
-    switch(&mut client, "n", "s", "a").await;
-    instance(&mut client, "s", "b").await;
+    let (mut a, b, mut client) = two_instances(&coordinator).await;
     client
         .create_port(port_request("n", "s", "a", "vm-1"))
         .await
@@ -234,12 +210,7 @@ async fn everything_survives_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_that_a_host_cannot_stage_is_undone_everywhere() {
     let coordinator = Coordinator::start().await;
-    let a = FakeAgent::start(&coordinator.url(), "a").await;
-    let b = FakeAgent::start(&coordinator.url(), "b").await;
-    let mut client = coordinator.client().await;
-    network(&mut client, "n").await;
-    switch(&mut client, "n", "s", "a").await;
-    instance(&mut client, "s", "b").await;
+    let (a, b, mut client) = two_instances(&coordinator).await;
     client
         .update_rules(update("n", "s", vec![add(1, 1)]))
         .await
@@ -272,11 +243,8 @@ async fn an_update_that_a_host_cannot_stage_is_undone_everywhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_while_a_host_is_away_is_gone_when_it_returns() {
     let coordinator = Coordinator::start().await;
-    let _a = FakeAgent::start(&coordinator.url(), "a").await;
+    let (_a, mut client) = one_host(&coordinator).await;
     let mut b = FakeAgent::start(&coordinator.url(), "b").await;
-    let mut client = coordinator.client().await;
-    network(&mut client, "n").await;
-    switch(&mut client, "n", "s", "a").await;
     client
         .create_port(port_request("n", "s", "b", "vm-1"))
         .await
@@ -307,10 +275,7 @@ async fn what_is_deleted_while_a_host_is_away_is_gone_when_it_returns() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_packet_out_is_not_sent_again_to_another_agent_process() {
     let coordinator = Coordinator::start().await;
-    let a = FakeAgent::start(&coordinator.url(), "a").await;
-    let mut client = coordinator.client().await;
-    network(&mut client, "n").await;
-    switch(&mut client, "n", "s", "a").await;
+    let (a, mut client) = one_host(&coordinator).await;
     a.tables.lock().unwrap().die_after = Some("packet_out");
     let request = v1::SendPacketOutRequest {
         network: "n".into(),

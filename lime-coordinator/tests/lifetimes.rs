@@ -5,7 +5,7 @@
 mod support;
 
 use lime_proto::v1;
-use support::{Coordinator, FakeAgent, add, network, switch, until, update};
+use support::{Coordinator, FakeAgent, add, one_host, two_instances, until, update};
 use tonic::transport::Channel;
 use v1::flow_mod::Command;
 use v1::flow_removed::Reason;
@@ -31,15 +31,6 @@ fn count(agent: &FakeAgent, priority: u32, packets: u64, idle_ms: Option<u64>) {
         rule.packets = packets;
         rule.idle_ms = idle_ms;
     }
-}
-
-async fn clone_to(client: &mut LimeClient<Channel>, host: &str) {
-    let request = v1::AddInstanceRequest {
-        network: "n".into(),
-        switch: "s".into(),
-        host: host.into(),
-    };
-    client.add_instance(request).await.unwrap();
 }
 
 async fn rules(client: &mut LimeClient<Channel>) -> Vec<v1::RuleStats> {
@@ -72,12 +63,7 @@ async fn removed(events: &mut tonic::Streaming<v1::ControllerEvent>) -> (u32, v1
 #[tokio::test(flavor = "multi_thread")]
 async fn hard_timeouts_end_rules_everywhere_with_the_counts_of_all() {
     let coordinator = Coordinator::start().await;
-    let a = FakeAgent::start(&coordinator.url(), "a").await;
-    let b = FakeAgent::start(&coordinator.url(), "b").await;
-    let mut client = coordinator.client().await;
-    network(&mut client, "n").await;
-    switch(&mut client, "n", "s", "a").await;
-    clone_to(&mut client, "b").await;
+    let (a, b, mut client) = two_instances(&coordinator).await;
     let mut events = watch(&mut client).await;
     let mods = vec![timed(7, 0, 1), add(8, 1)];
     client.update_rules(update("n", "s", mods)).await.unwrap();
@@ -98,12 +84,7 @@ async fn hard_timeouts_end_rules_everywhere_with_the_counts_of_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_rule_goes_only_when_all_instances_say_so() {
     let coordinator = Coordinator::start().await;
-    let a = FakeAgent::start(&coordinator.url(), "a").await;
-    let b = FakeAgent::start(&coordinator.url(), "b").await;
-    let mut client = coordinator.client().await;
-    network(&mut client, "n").await;
-    switch(&mut client, "n", "s", "a").await;
-    clone_to(&mut client, "b").await;
+    let (a, b, mut client) = two_instances(&coordinator).await;
     let mut events = watch(&mut client).await;
     let mods = vec![timed(7, 1, 0), timed(9, 1, 3)];
     client.update_rules(update("n", "s", mods)).await.unwrap();
@@ -124,10 +105,7 @@ async fn an_idle_rule_goes_only_when_all_instances_say_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn deletes_are_told_and_replacements_are_not() {
     let coordinator = Coordinator::start().await;
-    let a = FakeAgent::start(&coordinator.url(), "a").await;
-    let mut client = coordinator.client().await;
-    network(&mut client, "n").await;
-    switch(&mut client, "n", "s", "a").await;
+    let (a, mut client) = one_host(&coordinator).await;
     let mut events = watch(&mut client).await;
     let mods = vec![timed(7, 0, 0), timed(8, 0, 0)];
     client.update_rules(update("n", "s", mods)).await.unwrap();
@@ -162,12 +140,7 @@ async fn deletes_are_told_and_replacements_are_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_modified_rule_keeps_its_counts_over_restarts_and_retirements() {
     let mut coordinator = Coordinator::start().await;
-    let a = FakeAgent::start(&coordinator.url(), "a").await;
-    let b = FakeAgent::start(&coordinator.url(), "b").await;
-    let mut client = coordinator.client().await;
-    network(&mut client, "n").await;
-    switch(&mut client, "n", "s", "a").await;
-    clone_to(&mut client, "b").await;
+    let (a, b, mut client) = two_instances(&coordinator).await;
     let mods = vec![timed(7, 0, 0)];
     client.update_rules(update("n", "s", mods)).await.unwrap();
     let mut expected = 0;
@@ -229,10 +202,7 @@ async fn a_modified_rule_keeps_its_counts_over_restarts_and_retirements() {
 #[tokio::test(flavor = "multi_thread")]
 async fn timeouts_go_on_while_the_coordinator_is_away() {
     let mut coordinator = Coordinator::start().await;
-    let a = FakeAgent::start(&coordinator.url(), "a").await;
-    let mut client = coordinator.client().await;
-    network(&mut client, "n").await;
-    switch(&mut client, "n", "s", "a").await;
+    let (a, mut client) = one_host(&coordinator).await;
     let mods = vec![timed(7, 0, 2), timed(8, 2, 0), timed(9, 300, 300)];
     client.update_rules(update("n", "s", mods)).await.unwrap();
     coordinator.restart().await;

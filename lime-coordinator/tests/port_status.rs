@@ -5,16 +5,13 @@
 mod support;
 
 use lime_proto::v1;
-use support::{Coordinator, FakeAgent, add, network, port_request, switch, update};
+use support::{Coordinator, add, one_host, port_request, update};
 use v1::agent_message::Message as Up;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_of_a_ports_device_are_told_once_and_in_the_order_of_versions() {
     let coordinator = Coordinator::start().await;
-    let a = FakeAgent::start(&coordinator.url(), "a").await;
-    let mut client = coordinator.client().await;
-    network(&mut client, "n").await;
-    switch(&mut client, "n", "s", "a").await;
+    let (a, mut client) = one_host(&coordinator).await;
     let port = client.create_port(port_request("n", "s", "a", "vm")).await;
     let port = port.unwrap().into_inner();
     let watch = v1::WatchEventsRequest {

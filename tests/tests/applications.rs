@@ -87,8 +87,8 @@ fn in_url(address: IpAddr) -> String {
     }
 }
 
-/// Waits until the end hosts know each other's link-layer addresses.
-fn warm_up(lab: &Lab) {
+/// Waits until the end hosts know each other's link-layer addresses. The first end host, and the others.
+fn warm_up(lab: &Lab) -> (&EndHost, &[EndHost]) {
     let [h1, others @ ..] = lab.end_hosts() else {
         unreachable!()
     };
@@ -98,6 +98,7 @@ fn warm_up(lab: &Lab) {
             assert!(reached.yes(), "{address}\n{}", lab.logs());
         }
     }
+    (h1, others)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,10 +107,7 @@ async fn pings_of_all_sizes_come_back() {
         let lab = lab(2, 3, attach).await;
         let _tenant = network(&lab, attach).await;
         tokio::task::block_in_place(|| {
-            warm_up(&lab);
-            let [h1, others @ ..] = lab.end_hosts() else {
-                unreachable!()
-            };
+            let (h1, others) = warm_up(&lab);
             // Without data; whole packets; one byte more; many fragments; the longest there is.
             for size in ["0", "56", "1472", "1473", "9000", "65507"] {
                 for to in others.iter().flat_map(addresses) {
@@ -132,10 +130,7 @@ async fn bulk_transfers_go_through_in_both_directions() {
         let lab = lab(2, 3, attach).await;
         let _tenant = network(&lab, attach).await;
         tokio::task::block_in_place(|| {
-            warm_up(&lab);
-            let [h1, others @ ..] = lab.end_hosts() else {
-                unreachable!()
-            };
+            let (h1, others) = warm_up(&lab);
             for from in others {
                 for to in addresses(h1) {
                     iperf(&lab, from, h1, to, &["--bytes", "30M"]);
@@ -201,10 +196,7 @@ async fn web_pages_and_names_are_served() {
         std::fs::write(folder.join("page"), &page).unwrap();
         let home = folder.to_str().unwrap();
         tokio::task::block_in_place(|| {
-            warm_up(&lab);
-            let [h1, others @ ..] = lab.end_hosts() else {
-                unreachable!()
-            };
+            let (h1, others) = warm_up(&lab);
             let web = ["httpd", "-f", "-p", "[::]:80", "-h", home];
             let _web = Server::start(&lab, h1, "busybox", &web);
             let record = format!("--host-record=h1.lime.test,{},{}", h1.ipv4(), h1.ipv6());
@@ -248,8 +240,8 @@ async fn senders_find_out_the_mtu_of_a_path() {
         std::fs::write(folder.join("page"), vec![7; SIZE]).unwrap();
         let home = folder.to_str().unwrap();
         tokio::task::block_in_place(|| {
-            warm_up(&lab);
-            let (h1, h2) = (&lab.end_hosts()[0], &lab.end_hosts()[1]);
+            let (h1, others) = warm_up(&lab);
+            let h2 = &others[0];
             let web = ["httpd", "-f", "-p", "[::]:80", "-h", home];
             let _web = Server::start(&lab, h1, "busybox", &web);
             for server in addresses(h1) {

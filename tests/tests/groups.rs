@@ -5,23 +5,14 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{MODES, PATIENCE, assert_reaches, lab, tenant};
+use common::{MODES, PATIENCE, assert_reaches, lab, lime_ok, tenant};
 use lime_proto::v1::AddInstanceRequest;
 use lime_tests::lab::{EndHost, Lab};
 use lime_tests::traffic::reach;
 
-/// What `lime` prints.
-fn lime(lab: &Lab, arguments: &[&str]) -> String {
-    let mut command = lab.command("core", "lime").unwrap();
-    let output = command.args(arguments).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {error}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 /// A group's packets, and those of its buckets.
 fn packets(lab: &Lab, group: &str) -> (u64, Vec<u64>) {
-    let shown = lime(lab, &["group", "show", "net/s1", group, "--json"]);
+    let shown = lime_ok(lab, &["group", "show", "net/s1", group, "--json"]);
     let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
     let buckets = shown["bucket_counters"].as_array().unwrap();
     let buckets = buckets.iter().map(|b| b["packets"].as_u64().unwrap());
@@ -67,13 +58,13 @@ async fn groups_of_a_switch_on_two_hosts() {
         };
         let create = ["group", "create", "net/s1", "1", "--type", "ff"];
         let buckets = ["--bucket", "watch_port:2,output:2", "--bucket", "output:3"];
-        lime(&lab, &[&create[..], &buckets].concat());
+        lime_ok(&lab, &[&create[..], &buckets].concat());
         for rule in [
             "priority=5,arp,actions=flood",
             "priority=4,ip,in_port=1,actions=group:1",
             "priority=3,ip,actions=output:1",
         ] {
-            lime(&lab, &["rule", "add", "net/s1", rule]);
+            lime_ok(&lab, &["rule", "add", "net/s1", rule]);
         }
         assert_reaches(&lab, h1, h2, h2.ipv4());
         // The group comes to the second instance with its snapshot.
@@ -98,7 +89,7 @@ async fn groups_of_a_switch_on_two_hosts() {
         );
         let modify = ["group", "modify", "net/s1", "1", "--type", "all"];
         let buckets = ["--bucket", &to_h3, "--bucket", "mod_nw_tos:32,output:2"];
-        lime(&lab, &[&modify[..], &buckets].concat());
+        lime_ok(&lab, &[&modify[..], &buckets].concat());
         assert_reaches(&lab, h1, h2, h2.ipv4());
         until(&lab, "1", (h1, h2), |buckets| {
             buckets.iter().all(|&n| n > 0)
@@ -107,8 +98,8 @@ async fn groups_of_a_switch_on_two_hosts() {
         assert!(after > before, "the group's own counters go on");
         assert!(buckets.iter().all(|&n| n <= after - before), "{buckets:?}");
 
-        lime(&lab, &["group", "delete", "net/s1", "1"]);
-        let rules = lime(&lab, &["rule", "list", "net/s1"]);
+        lime_ok(&lab, &["group", "delete", "net/s1", "1"]);
+        let rules = lime_ok(&lab, &["rule", "list", "net/s1"]);
         assert!(!rules.contains("group"), "{rules}");
         assert_eq!(rules.matches("actions=").count(), 2, "{rules}");
     }

@@ -4,32 +4,11 @@
 mod common;
 
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Output};
+use std::process::Command;
 
-use common::{assert_reaches, lab};
+use common::{assert_reaches, lab, lime, lime_ok};
 use lime_proto::v1::PortAttach;
 use lime_tests::lab::Lab;
-
-fn lime(lab: &Lab, args: &[&str]) -> Output {
-    lab.command("core", "lime")
-        .unwrap()
-        .args(args)
-        .output()
-        .unwrap()
-}
-
-#[track_caller]
-fn lime_ok(lab: &Lab, args: &[&str]) -> String {
-    let out = lime(lab, args);
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(
-        out.status.success(),
-        "lime {args:?}: {text}{}\n{}",
-        String::from_utf8_lossy(&out.stderr),
-        lab.logs()
-    );
-    text
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_network_is_made_and_read_by_the_command_line() {

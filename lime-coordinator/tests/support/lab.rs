@@ -15,6 +15,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
+use super::FakeAgent;
+
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A store's file that goes with this.
@@ -198,6 +200,39 @@ pub async fn switch(client: &mut LimeClient<Channel>, network: &str, name: &str,
         })
         .await
         .unwrap();
+}
+
+/// Clones switch `switch` of network n onto a further host.
+pub async fn add_instance(
+    client: &mut LimeClient<Channel>,
+    switch: &str,
+    host: &str,
+) -> v1::Switch {
+    let request = v1::AddInstanceRequest {
+        network: "n".into(),
+        switch: switch.into(),
+        host: host.into(),
+    };
+    client.add_instance(request).await.unwrap().into_inner()
+}
+
+/// Host a with switch s of network n.
+pub async fn one_host(coordinator: &Coordinator) -> (FakeAgent, LimeClient<Channel>) {
+    let a = FakeAgent::start(&coordinator.url(), "a").await;
+    let mut client = coordinator.client().await;
+    network(&mut client, "n").await;
+    switch(&mut client, "n", "s", "a").await;
+    (a, client)
+}
+
+/// Hosts a and b, both with an instance of switch s of network n.
+pub async fn two_instances(
+    coordinator: &Coordinator,
+) -> (FakeAgent, FakeAgent, LimeClient<Channel>) {
+    let (a, mut client) = one_host(coordinator).await;
+    let b = FakeAgent::start(&coordinator.url(), "b").await;
+    add_instance(&mut client, "s", "b").await;
+    (a, b, client)
 }
 
 pub fn port_request(

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses some of it")]
 
 use std::net::IpAddr;
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use lime_proto::v1::{Consistency, PortAttach};
@@ -88,4 +89,24 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: imp
         assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Runs the command line.
+pub fn lime(lab: &Lab, arguments: &[&str]) -> Output {
+    let mut command = lab.command("core", "lime").unwrap();
+    command.args(arguments).output().unwrap()
+}
+
+/// What the command line prints; it must succeed.
+#[track_caller]
+pub fn lime_ok(lab: &Lab, arguments: &[&str]) -> String {
+    let output = lime(lab, arguments);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    let logs = lab.logs();
+    assert!(
+        output.status.success(),
+        "lime {arguments:?}: {text}{error}\n{logs}"
+    );
+    text
 }
