@@ -255,20 +255,11 @@ fn frames_go_to_the_other_host_and_come_from_it() {
         back[58..66].copy_from_slice(&[0, 0, 0, 101, 0, 0, 0, 2]);
         peer.wire.send(&back);
         host1.expect(is(1)).await;
-        let clock = session
-            .request(|request_id| {
-                ToAgent::ReadClock(v1::ReadClock {
-                    request_id,
-                    network: 1,
-                })
-            })
-            .await;
-        assert_eq!(clock.result, Some(v1::done::Result::Clock(2)));
+        assert_eq!(session.clock(1).await, 2);
         agent.stop().await;
     });
 }
 
-/// Rule 11: a packet-out meets exactly the table between its neighbours in the stream.
 /// An IPv4 packet with DF and a UDP payload of this length, without checksums, which nobody looks at.
 fn unfragmentable(length: u16) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0];
@@ -308,6 +299,7 @@ fn the_sender_of_a_packet_that_does_not_fit_is_told() {
     });
 }
 
+/// Rule 11: a packet-out meets exactly the table between its neighbours in the stream.
 #[test]
 fn a_packet_out_meets_the_table_of_its_place_in_the_stream() {
     in_namespace(async |world| {

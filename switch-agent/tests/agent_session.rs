@@ -51,15 +51,7 @@ fn an_agent_greets_configures_stages_and_activates() {
         let staged = session.stage(stage(1, vec![rule(1, 5, &[2])])).await;
         assert_eq!(staged.error, None);
         session.activate(1, 1).await;
-        let clock = session
-            .request(|request_id| {
-                ToAgent::ReadClock(v1::ReadClock {
-                    request_id,
-                    network: 1,
-                })
-            })
-            .await;
-        assert_eq!(clock.result, Some(v1::done::Result::Clock(1)));
+        assert_eq!(session.clock(1).await, 1);
         agent.stop().await;
     });
 }

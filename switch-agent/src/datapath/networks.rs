@@ -96,14 +96,15 @@ impl Datapath {
         Ok(())
     }
 
+    /// Where frames of this network may come from.
+    fn all_sources(&self, network: &Network) -> Vec<[u8; 16]> {
+        let members = network.sources.iter().copied();
+        members.chain(self.own_source).collect()
+    }
+
     fn change_vni(&mut self, id: NetworkId, slot: u32, old: u32, vni: u32) -> Result<()> {
         let network = self.networks.get(&id).ok_or_else(|| no_network(id))?;
-        let sources: Vec<_> = network
-            .sources
-            .iter()
-            .copied()
-            .chain(self.own_source)
-            .collect();
+        let sources = self.all_sources(network);
         let peers = &mut self.store.maps.tunnel_peers;
         for (i, &source) in sources.iter().enumerate() {
             if let Err(e) = peers.insert(TunnelPeerKey { source, vni }, slot) {
@@ -134,12 +135,7 @@ impl Datapath {
         let slot = network.slot;
         let vni = self.store.maps.networks.read(slot).vni;
         // First nothing comes in any more, then the rest goes.
-        let sources: Vec<_> = network
-            .sources
-            .iter()
-            .copied()
-            .chain(self.own_source)
-            .collect();
+        let sources = self.all_sources(network);
         let switches: Vec<_> = network.switches.iter().copied().collect();
         for source in sources {
             self.store

@@ -92,16 +92,7 @@ fn a_full_chain_and_all_tuples_are_searched() {
 #[test]
 fn a_link_leads_into_the_next_switch_in_the_same_run() {
     let mut w = World::new();
-    w.switch(
-        2,
-        SwitchEntry {
-            id: 6,
-            network: 1,
-            state: SWITCH_ACTIVE,
-            join_epoch: 1,
-            ..Default::default()
-        },
-    );
+    w.instance(2, 6);
     w.port(
         4,
         PortEntry {
@@ -155,16 +146,7 @@ fn a_link_leads_into_the_next_switch_in_the_same_run() {
 #[test]
 fn a_loop_of_links_ends() {
     let mut w = World::new();
-    w.switch(
-        2,
-        SwitchEntry {
-            id: 6,
-            network: 1,
-            state: SWITCH_ACTIVE,
-            join_epoch: 1,
-            ..Default::default()
-        },
-    );
+    w.instance(2, 6);
     for (slot, switch, link) in [(4, 1, 5), (5, 2, 4), (6, 2, 7), (7, 1, 6)] {
         w.port(
             slot,

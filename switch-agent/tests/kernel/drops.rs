@@ -3,6 +3,16 @@
 use super::{frames::*, world::*};
 use switch_abi::*;
 
+/// A port on another host.
+fn remote() -> PortEntry {
+    PortEntry {
+        id: 2,
+        kind: PORT_REMOTE,
+        peer: 2,
+        ..port()
+    }
+}
+
 /// Prepares a world, and says what a UDP frame is then counted as.
 type Case = (&'static str, fn(&mut World), &'static [&'static str]);
 
@@ -65,15 +75,7 @@ const CASES: &[Case] = &[
     (
         "no path to the peer",
         |w| {
-            w.port(
-                2,
-                PortEntry {
-                    id: 2,
-                    kind: PORT_REMOTE,
-                    peer: 2,
-                    ..port()
-                },
-            );
+            w.port(2, remote());
             w.rule(1, any(), any(), &[output(2)]);
         },
         &["rx 1", "rule 1", "no-path 2"],
@@ -95,15 +97,7 @@ const CASES: &[Case] = &[
                     ..Default::default()
                 },
             );
-            w.port(
-                2,
-                PortEntry {
-                    id: 2,
-                    kind: PORT_REMOTE,
-                    peer: 2,
-                    ..port()
-                },
-            );
+            w.port(2, remote());
             w.rule(1, any(), any(), &[output(2)]);
         },
         &["rx 1", "rule 1", "too-big 2"],

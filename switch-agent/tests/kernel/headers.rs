@@ -329,16 +329,7 @@ fn the_action_set_and_earlier_outputs_outlast_the_change() {
 #[test]
 fn the_next_switch_sees_the_packet_as_it_was_changed() {
     let mut w = World::new();
-    w.switch(
-        2,
-        SwitchEntry {
-            id: 6,
-            network: 1,
-            state: SWITCH_ACTIVE,
-            join_epoch: 1,
-            ..Default::default()
-        },
-    );
+    w.instance(2, 6);
     let link = |slot: u32, other: u32, switch_slot| PortEntry {
         id: slot + 100,
         port_no: slot + 10,

@@ -399,16 +399,7 @@ fn a_link_to_a_switch_elsewhere_or_beside_other_outputs_is_tunnelled() {
             ..Default::default()
         },
     );
-    w.switch(
-        3,
-        SwitchEntry {
-            id: 7,
-            network: 1,
-            state: SWITCH_ACTIVE,
-            join_epoch: 1,
-            ..Default::default()
-        },
-    );
+    w.instance(3, 7);
     for (slot, switch, link) in [(5, 1, 6), (6, 2, 5), (7, 1, 8), (8, 3, 7)] {
         w.port(
             slot,

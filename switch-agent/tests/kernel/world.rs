@@ -228,6 +228,18 @@ impl World {
         self.set(maps::SWITCHES, slot, entry);
     }
 
+    /// A further switch of network 1 that is processed here.
+    pub fn instance(&mut self, slot: u32, id: u32) {
+        let entry = SwitchEntry {
+            id,
+            network: 1,
+            state: SWITCH_ACTIVE,
+            join_epoch: 1,
+            ..Default::default()
+        };
+        self.switch(slot, entry);
+    }
+
     pub fn port(&mut self, slot: u32, entry: PortEntry) {
         self.set(maps::PORTS, slot, entry);
         if entry.id != 0 {

@@ -154,7 +154,21 @@ impl Session {
         self.activate_past(network, epoch, 0).await;
     }
 
-    /// The same, and says that all members are past an earlier epoch.
+    /// Reads a network's clock.
+    pub async fn clock(&mut self, network: u32) -> u32 {
+        let read = |request_id| {
+            coordinator_message::Message::ReadClock(v1::ReadClock {
+                request_id,
+                network,
+            })
+        };
+        match self.request(read).await.result {
+            Some(v1::done::Result::Clock(clock)) => clock,
+            other => panic!("no clock: {other:?}"),
+        }
+    }
+
+    /// As [`Session::activate`], and says that all members are past an earlier epoch.
     pub async fn activate_past(&mut self, network: u32, epoch: u32, past: u32) {
         let activate = v1::Activate {
             network,

@@ -3,18 +3,10 @@
 use std::mem::offset_of;
 
 use lime_core::{Epoch, HostId, PortId};
-use switch_abi::{FlowKey, RULE_LIVE, RuleEntry, SWITCH_LOADING, SwitchEntry};
+use switch_abi::{RULE_LIVE, RuleEntry, SWITCH_LOADING, SwitchEntry};
 
 use super::super::{AdoptedNetwork, Datapath, SnapshotRule};
 use super::*;
-
-fn found(dp: &Datapath, mac: u8, clock: u32) -> Option<u64> {
-    let key = FlowKey {
-        eth_dst: [0, 0, 0, 0, 0, mac],
-        ..FlowKey::default()
-    };
-    dp.lookup(SWITCH, 0, &key, Epoch(clock)).map(|(id, _)| id.0)
-}
 
 fn furnished() -> Datapath {
     let mut dp = datapath();
@@ -34,23 +26,9 @@ fn furnished() -> Datapath {
         .unwrap();
     dp.set_port(NET, &port(4, OTHER, Place::Remote(HostId(2))))
         .unwrap();
-    dp.stage(
-        NET,
-        Epoch(1),
-        Some(SWITCH),
-        &[(id(1), to_mac(1, 1)), (id(2), to_mac(2, 77))],
-        &[],
-    )
-    .unwrap();
+    stage(&mut dp, 1, &[(1, to_mac(1, 1)), (2, to_mac(2, 77))], &[]);
     dp.raise_clock(NET, Epoch(1)).unwrap();
-    dp.stage(
-        NET,
-        Epoch(2),
-        Some(SWITCH),
-        &[(id(3), to_mac(3, 1))],
-        &[id(1)],
-    )
-    .unwrap();
+    stage(&mut dp, 2, &[(3, to_mac(3, 1))], &[1]);
     dp
 }
 
@@ -91,14 +69,7 @@ fn everything_is_as_before() {
 
     dp.raise_clock(NET, Epoch(2)).unwrap();
     assert_eq!(dp.collect(NET, Epoch(2)).unwrap(), 1);
-    dp.stage(
-        NET,
-        Epoch(3),
-        Some(SWITCH),
-        &[(id(4), to_mac(1, 2))],
-        &[id(2)],
-    )
-    .unwrap();
+    stage(&mut dp, 3, &[(4, to_mac(1, 2))], &[2]);
     assert_eq!((found(&dp, 1, 3), found(&dp, 2, 3)), (Some(4), None));
     dp.remove_network(NET).unwrap();
     let empty = Datapath::in_memory(&limits()).unwrap();
@@ -109,26 +80,12 @@ fn everything_is_as_before() {
 fn an_epoch_that_was_being_staged_is_undone() {
     let mut dp = furnished();
     // As stage(3) leaves it when the agent dies just before the number is stored.
-    dp.stage(
-        NET,
-        Epoch(3),
-        Some(SWITCH),
-        &[(id(5), to_mac(5, 1))],
-        &[id(2)],
-    )
-    .unwrap();
+    stage(&mut dp, 3, &[(5, to_mac(5, 1))], &[2]);
     let slot = dp.network(NET).unwrap().slot;
     dp.set_staged(slot, Epoch(2));
     let (mut dp, _) = dp.reopen_in_memory().unwrap();
     assert_eq!((found(&dp, 5, 3), found(&dp, 2, 3)), (None, Some(2)));
-    dp.stage(
-        NET,
-        Epoch(3),
-        Some(SWITCH),
-        &[(id(5), to_mac(5, 1))],
-        &[id(2)],
-    )
-    .unwrap();
+    stage(&mut dp, 3, &[(5, to_mac(5, 1))], &[2]);
     assert_eq!((found(&dp, 5, 3), found(&dp, 2, 3)), (Some(5), None));
 }
 

@@ -9,6 +9,7 @@ mod staging;
 
 use lime_core::flow::{Action, Field, FieldMatch, Match, Rule};
 use lime_core::{Epoch, NetworkId, PortId, PortNo, RuleId, SwitchId};
+use switch_abi::FlowKey;
 
 use super::{Datapath, Limits, Place, PortSettings, SwitchSettings};
 
@@ -89,6 +90,28 @@ pub(super) fn to_mac(mac: u128, to: u32) -> Rule {
 
 pub(super) fn id(n: u64) -> RuleId {
     RuleId(n)
+}
+
+/// Stages rules to add and to remove on [`SWITCH`], as the next epoch must.
+pub(super) fn stage(dp: &mut Datapath, epoch: u32, add: &[(u64, Rule)], remove: &[u64]) {
+    let add: Vec<_> = add.iter().map(|(n, rule)| (id(*n), rule.clone())).collect();
+    let remove: Vec<_> = remove.iter().copied().map(id).collect();
+    dp.stage(NET, Epoch(epoch), Some(SWITCH), &add, &remove)
+        .unwrap();
+}
+
+/// The key of a packet to this address.
+pub(super) fn key(mac: u8) -> FlowKey {
+    FlowKey {
+        eth_dst: [0, 0, 0, 0, 0, mac],
+        ..FlowKey::default()
+    }
+}
+
+/// The rule that such a packet meets.
+pub(super) fn found(dp: &Datapath, mac: u8, clock: u32) -> Option<u64> {
+    dp.lookup(SWITCH, 0, &key(mac), Epoch(clock))
+        .map(|(id, _)| id.0)
 }
 
 /// What is free of every kind.

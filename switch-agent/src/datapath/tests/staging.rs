@@ -4,36 +4,16 @@ use lime_core::Epoch;
 use lime_core::flow::{Action, Field};
 use switch_abi::{FlowKey, MAX_CHAIN, MAX_TUPLES};
 
-use super::super::{Datapath, DatapathError, SnapshotRule};
+use super::super::{DatapathError, SnapshotRule};
 use super::*;
-
-fn key(mac: u8) -> FlowKey {
-    FlowKey {
-        eth_dst: [0, 0, 0, 0, 0, mac],
-        ..FlowKey::default()
-    }
-}
-
-fn found(dp: &Datapath, mac: u8, clock: u32) -> Option<u64> {
-    dp.lookup(SWITCH, 0, &key(mac), Epoch(clock))
-        .map(|(id, _)| id.0)
-}
 
 #[test]
 fn an_epoch_is_invisible_until_the_clock_is_there() {
     let mut dp = datapath();
-    dp.stage(NET, Epoch(1), Some(SWITCH), &[(id(1), to_mac(1, 2))], &[])
-        .unwrap();
+    stage(&mut dp, 1, &[(1, to_mac(1, 2))], &[]);
     assert_eq!((found(&dp, 1, 0), found(&dp, 1, 1)), (None, Some(1)));
     assert_eq!(dp.raise_clock(NET, Epoch(1)).unwrap(), Epoch(1));
-    dp.stage(
-        NET,
-        Epoch(2),
-        Some(SWITCH),
-        &[(id(2), to_mac(1, 3))],
-        &[id(1)],
-    )
-    .unwrap();
+    stage(&mut dp, 2, &[(2, to_mac(1, 3))], &[1]);
     assert_eq!((found(&dp, 1, 1), found(&dp, 1, 2)), (Some(1), Some(2)));
     assert_eq!(dp.collect(NET, Epoch(2)).unwrap(), 0, "the clock is at 1");
     dp.raise_clock(NET, Epoch(2)).unwrap();
@@ -50,8 +30,7 @@ fn epochs_come_without_gaps_and_again_without_effect() {
         Err(DatapathError::Invalid { .. })
     ));
     dp.stage(NET, Epoch(6), None, &[], &[]).unwrap();
-    dp.stage(NET, Epoch(6), Some(SWITCH), &[(id(1), to_mac(1, 2))], &[])
-        .unwrap();
+    stage(&mut dp, 6, &[(1, to_mac(1, 2))], &[]);
     assert!(found(&dp, 1, 6).is_none());
     assert!(matches!(
         dp.raise_clock(NET, Epoch(7)),
@@ -141,19 +120,10 @@ fn masks_and_chains_have_their_limits() {
 #[test]
 fn an_epoch_can_be_replaced_and_taken_back() {
     let mut dp = datapath();
-    dp.stage(NET, Epoch(1), Some(SWITCH), &[(id(1), to_mac(1, 2))], &[])
-        .unwrap();
+    stage(&mut dp, 1, &[(1, to_mac(1, 2))], &[]);
     dp.raise_clock(NET, Epoch(1)).unwrap();
-    dp.stage(
-        NET,
-        Epoch(2),
-        Some(SWITCH),
-        &[(id(2), to_mac(1, 3))],
-        &[id(1)],
-    )
-    .unwrap();
-    dp.stage(NET, Epoch(3), Some(SWITCH), &[(id(3), to_mac(2, 3))], &[])
-        .unwrap();
+    stage(&mut dp, 2, &[(2, to_mac(1, 3))], &[1]);
+    stage(&mut dp, 3, &[(3, to_mac(2, 3))], &[]);
     dp.restage(NET, Epoch(2), Some(SWITCH), &[], &[]).unwrap();
     assert_eq!(dp.staged(NET).unwrap(), Epoch(3));
     assert_eq!((found(&dp, 1, 3), found(&dp, 2, 3)), (Some(1), Some(3)));
@@ -247,14 +217,7 @@ fn a_snapshot_replaces_and_stages_its_epoch() {
         (found(&dp, 1, 40), found(&dp, 2, 40), found(&dp, 3, 40)),
         (Some(1), None, None)
     );
-    dp.stage(
-        NET,
-        Epoch(41),
-        Some(SWITCH),
-        &[(id(9), to_mac(9, 1))],
-        &[id(1)],
-    )
-    .unwrap();
+    stage(&mut dp, 41, &[(9, to_mac(9, 1))], &[1]);
     dp.raise_clock(NET, Epoch(41)).unwrap();
     assert_eq!(dp.collect(NET, Epoch(41)).unwrap(), 2);
     dp.begin_snapshot(NET, SWITCH, Epoch(41)).unwrap();
@@ -266,8 +229,7 @@ fn a_snapshot_replaces_and_stages_its_epoch() {
 #[test]
 fn old_bounds_are_brought_forward_before_serial_numbers_wrap() {
     let mut dp = datapath();
-    dp.stage(NET, Epoch(1), Some(SWITCH), &[(id(1), to_mac(1, 2))], &[])
-        .unwrap();
+    stage(&mut dp, 1, &[(1, to_mac(1, 2))], &[]);
     let mut epoch = 1u32;
     for _ in 0..12 {
         epoch = epoch.wrapping_add(1 << 29).max(1);
