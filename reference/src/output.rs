@@ -52,15 +52,16 @@ impl<'a> Run<'a, '_> {
         // MTUs measure what is behind the Ethernet header and one tag, as on Linux.
         let tags = tags(frame);
         let l3 = frame.len() - 14 - if tags > 0 { 4 } else { 0 };
+        if !matches!(port.place, Place::Link(_)) && port.mtu != 0 && l3 > port.mtu as usize {
+            self.outcome.drop(port.id, Drop::TooBig);
+            return;
+        }
         if port.place != Place::Local {
             self.outcome.tunnelled += 1;
             self.tunnelled = true;
             self.outcome.most_tags_tunnelled = self.outcome.most_tags_tunnelled.max(tags);
         }
         match port.place {
-            Place::Local if port.mtu != 0 && l3 > port.mtu as usize => {
-                self.outcome.drop(port.id, Drop::TooBig)
-            }
             Place::Local => {
                 self.outcome.port(port.id).sent.add(frame);
                 self.outcome.sent.push((port.id, frame.to_vec()));

@@ -261,7 +261,7 @@ pub struct PortEntry {
     pub next: u32,
     /// [`PORT_DOWN`] ...
     pub flags: u32,
-    /// Largest L3 packet, bytes; 0: not known.
+    /// Largest L3 packet, bytes, also of a port that is on another host; 0: not known. Without meaning for links.
     pub mtu: u32,
     /// For one end of a link: [`PortEntry::id`] of the other, also while that does not exist (then `kind` is [`PORT_NONE`]). Of use to the agent only.
     pub link_id: u32,

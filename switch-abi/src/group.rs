@@ -155,7 +155,7 @@ mod tests {
         // Exponentially distributed with mean 1 / ln 2.
         let mean =
             flows().map(|f| f64::from(bucket_lot(f, 3))).sum::<f64>() / 1e5 / f64::from(1 << 24);
-        assert!((mean - std::f64::consts::LOG2_E).abs() < 0.02, "{mean}");
+        assert!((mean - core::f64::consts::LOG2_E).abs() < 0.02, "{mean}");
     }
 
     #[test]

@@ -33,14 +33,16 @@ pub fn emit<P: Packet>(packet: P, slot: u32) -> u32 {
     if load(&port.flags) & PORT_DOWN != 0 {
         return counters::drop(slot, DropReason::PortDown as u32);
     }
-    match load(&port.kind) {
+    let (kind, mtu) = (load(&port.kind), load(&port.mtu));
+    // Also of a port that is on another host: there nobody knows any more who sent the packet.
+    if mtu != 0 && kind != PORT_LINK && l3_length(packet, state) > mtu {
+        return too_big(packet, state, slot, mtu);
+    }
+    match kind {
         PORT_LOCAL => {
-            let (ifindex, mtu) = (load(&port.ifindex), load(&port.mtu));
+            let ifindex = load(&port.ifindex);
             if ifindex == 0 {
                 return counters::drop(slot, DropReason::PortDown as u32);
-            }
-            if mtu != 0 && l3_length(packet, state) > mtu {
-                return too_big(packet, state, slot, mtu);
             }
             state.pending.ifindex = ifindex;
             state.pending.peer = 0;

@@ -58,15 +58,15 @@ fn run(lab: &Lab, at: &EndHost, program: &str, args: &[&str]) -> String {
 
 /// A switch on host a: h1 and h2 are there, h3 is on host b. Unicast by address, the rest flooded.
 async fn network(lab: &Lab, attach: PortAttach) -> Tenant {
-    network_with_mtu(lab, attach, 0).await
+    network_with_mtus(lab, attach, [0; 2]).await
 }
 
-/// The same, with an MTU for the port of h2.
-async fn network_with_mtu(lab: &Lab, attach: PortAttach, mtu: u32) -> Tenant {
+/// The same, with MTUs for the ports of h2 and h3.
+async fn network_with_mtus(lab: &Lab, attach: PortAttach, [h2, h3]: [u32; 2]) -> Tenant {
     let mut tenant = tenant(lab, attach).await;
     tenant.switch("s1", "a").await.unwrap();
     let mut rules = vec![RuleSpec::new(1).output(FLOOD).add()];
-    for (port, end_host, host, mtu) in [(1, "h1", "a", 0), (2, "h2", "a", mtu), (3, "h3", "b", 0)] {
+    for (port, end_host, host, mtu) in [(1, "h1", "a", 0), (2, "h2", "a", h2), (3, "h3", "b", h3)] {
         let port = tenant.port_with_mtu(lab, "s1", port, end_host, host, mtu);
         let port = port.await.unwrap().port_no;
         let mac = lab.end_host(end_host).unwrap().mac();
@@ -233,42 +233,73 @@ async fn senders_find_out_the_mtu_of_a_path() {
     const SIZE: usize = 1_000_000;
     for attach in MODES {
         let lab = lab(2, 3, attach).await;
-        // Neither of the end hosts knows.
-        let _tenant = network_with_mtu(&lab, attach, 1400).await;
+        // None of the end hosts knows.
+        let _tenant = network_with_mtus(&lab, attach, [1300, 1400]).await;
         let folder = lab.name().scratch().join("web");
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("page"), vec![7; SIZE]).unwrap();
         let home = folder.to_str().unwrap();
         tokio::task::block_in_place(|| {
             let (h1, others) = warm_up(&lab);
-            let h2 = &others[0];
+            let (h2, h3) = (&others[0], &others[1]);
             let web = ["httpd", "-f", "-p", "[::]:80", "-h", home];
             let _web = Server::start(&lab, h1, "busybox", &web);
-            for server in addresses(h1) {
-                // TCP, whose segments are as long as the end hosts' own MTU allows at first.
-                let url = format!("http://{}/page", in_url(server));
-                let retry = ["--retry", "10", "--retry-connrefused", "--max-time", "20"];
-                let curl = ["-sS", "--fail", "-o", "/dev/null", "-w", "%{size_download}"];
-                let got = run(&lab, h2, "curl", &[&curl[..], &retry, &[&url]].concat());
-                assert_eq!(got, SIZE.to_string(), "{attach:?} {url}");
+            for client in [h2, h3] {
+                for server in addresses(h1) {
+                    // TCP, whose segments are as long as the end hosts' own MTU allows at first.
+                    let url = format!("http://{}/page", in_url(server));
+                    let retry = ["--retry", "10", "--retry-connrefused", "--max-time", "20"];
+                    let curl = ["-sS", "--fail", "-o", "/dev/null", "-w", "%{size_download}"];
+                    let got = run(&lab, client, "curl", &[&curl[..], &retry, &[&url]].concat());
+                    assert_eq!(got, SIZE.to_string(), "{attach:?} {url}");
+                }
             }
-            for (to, size, told) in [
-                (addresses(h2)[0], "1373", "mtu = 1400"),
-                (addresses(h2)[1], "1353", "mtu=1400"),
-            ] {
-                let to = to.to_string();
-                let fits = (size.parse::<u32>().unwrap() - 1).to_string();
-                let ping = ["-q", "-c", "1", "-W", "5", "-M", "do", &to, "-s"];
-                run(&lab, h1, "ping", &[&ping[..], &[&fits]].concat());
-                // What TCP found out is of this end host's routes by now; without that it is told again.
-                let flush = ["-6", "route", "flush", "cache"];
-                run(&lab, h1, "ip", &flush);
-                run(&lab, h1, "ip", &["-4", "route", "flush", "cache"]);
-                let ping = ["-c", "1", "-W", "5", "-M", "do", "-s", size, &to];
-                let out = lab.command(h1.name(), "ping").unwrap().args(ping).output();
-                let text = String::from_utf8_lossy(&out.unwrap().stdout).into_owned();
-                assert!(text.contains(told), "{attach:?} {to}: {text}");
+            // On one host; to a port of another; from a port of another, where there is no instance.
+            for (from, to, mtu) in [(h1, h2, 1300), (h1, h3, 1400), (h3, h2, 1300)] {
+                for to in addresses(to) {
+                    told_the_mtu(&lab, from, to, mtu);
+                }
+            }
+            // The device's MTU counts when it is smaller, also when it becomes so.
+            let mut narrow = lab.command("b", "ip").unwrap();
+            let device = Lab::port_device("h3");
+            let narrow = narrow.args(["link", "set", &device, "mtu", "1290"]);
+            assert!(narrow.status().unwrap().success());
+            for to in addresses(h3) {
+                told_the_mtu(&lab, h1, to, 1290);
             }
         });
+    }
+}
+
+/// A packet that fits the MTU of the way gets an answer. Of one that is longer by a byte the sender is told what would fit.
+#[track_caller]
+fn told_the_mtu(lab: &Lab, from: &EndHost, to: IpAddr, mtu: u32) {
+    let headers = if to.is_ipv4() { 28 } else { 48 };
+    let to_text = to.to_string();
+    let ping = ["-q", "-c", "1", "-W", "5", "-M", "do", &to_text, "-s"];
+    let fits = (mtu - headers).to_string();
+    run(lab, from, "ping", &[&ping[..], &[&fits]].concat());
+    let size = (mtu - headers + 1).to_string();
+    let ping = ["-c", "1", "-W", "1", "-M", "do", "-s", &size, &to_text];
+    let told = if to.is_ipv4() { "mtu = " } else { "mtu=" };
+    let told = format!("{told}{mtu}");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        // What was found out before is of this end host's routes by now; without that it is told again.
+        for family in ["-4", "-6"] {
+            run(lab, from, "ip", &[family, "route", "flush", "cache"]);
+        }
+        let out = lab
+            .command(from.name(), "ping")
+            .unwrap()
+            .args(ping)
+            .output();
+        let text = String::from_utf8_lossy(&out.unwrap().stdout).into_owned();
+        if text.contains(&told) {
+            return;
+        }
+        let waits = std::time::Instant::now() < deadline;
+        assert!(waits, "{} to {to}: {text}\n{}", from.name(), lab.logs());
     }
 }

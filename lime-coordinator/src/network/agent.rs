@@ -1,7 +1,7 @@
 //! Agents come, go and speak.
 
 use lime_core::log::Resume;
-use lime_core::model::{Place, desired};
+use lime_core::model::{Place, PortPlace, desired};
 use lime_core::{Epoch, HostId, PortId, SwitchId};
 use lime_proto::v1;
 use tracing::{info, warn};
@@ -182,10 +182,19 @@ impl State {
         let (id, up) = (PortId(status.port_id), status.up && !status.missing);
         let Some(port) = self.model.ports.get(&id) else {
             self.down.remove(&id);
+            self.device_mtus.remove(&id);
             return Ok(());
         };
         // While a port moves, both of its devices are reported.
         let elsewhere = matches!(&port.place, Place::Device(device) if device.host != host);
+        let resized = !elsewhere && {
+            let (made_for, before) = (port.mtu, self.mtu(id, port.mtu));
+            match status.mtu {
+                0 => self.device_mtus.remove(&id),
+                mtu => self.device_mtus.insert(id, mtu),
+            };
+            self.mtu(id, made_for) != before
+        };
         let changed = !elsewhere
             && if up {
                 self.down.remove(&id)
@@ -195,7 +204,7 @@ impl State {
         let groups = self.rules.groups(port.switch);
         let watched = changed && groups.is_some_and(|g| g.watched().contains(&port.no));
         let (switch, no) = (port.switch, port.no);
-        if watched {
+        if watched || resized {
             self.tell_port_states();
         }
         let switch = self.model.switches.get(&switch);
@@ -255,7 +264,7 @@ impl State {
         let hosts: Vec<HostId> = self.sessions.keys().copied().collect();
         for host in hosts {
             if self.model.members.contains_key(&host) {
-                self.reconfigure(host, "telling the state of a port that groups watch");
+                self.reconfigure(host, "telling the state of a port");
             }
         }
     }
@@ -267,7 +276,13 @@ impl State {
         request_id: u64,
         learn_again: bool,
     ) -> v1::Configure {
-        let config = desired(&self.model, host, self.seq.last(), learn_again);
+        let mut config = desired(&self.model, host, self.seq.last(), learn_again);
+        for port in &mut config.ports {
+            // Of its own devices it knows more.
+            if matches!(port.place, PortPlace::Remote(_)) {
+                port.mtu = self.mtu(port.port, port.mtu);
+            }
+        }
         let address = |h| {
             let hosts = self.shared.hosts.lock();
             hosts

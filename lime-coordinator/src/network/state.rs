@@ -43,6 +43,8 @@ pub struct State {
     pub sessions: BTreeMap<HostId, Session>,
     /// Ports whose device is down or missing, as agents report.
     pub down: HashSet<PortId>,
+    /// MTUs of ports' devices, bytes, as agents report.
+    pub device_mtus: HashMap<PortId, u32>,
     pub(super) shared: Arc<Shared>,
     pub(super) mailbox: Option<mpsc::WeakSender<Job>>,
     pub(super) waiters: HashMap<Ticket, Waiter>,
@@ -98,6 +100,7 @@ impl State {
             counters,
             sessions: BTreeMap::new(),
             down: HashSet::new(),
+            device_mtus: HashMap::new(),
             shared,
             mailbox: None,
             waiters: HashMap::new(),
@@ -181,6 +184,12 @@ impl State {
             }
             _ => false,
         }
+    }
+
+    /// The largest L3 packet that a port takes, bytes: what it was made for, unless its device takes less.
+    pub fn mtu(&self, port: PortId, made_for: u32) -> u32 {
+        let device = self.device_mtus.get(&port);
+        device.map_or(made_for, |&mtu| mtu.min(made_for))
     }
 
     /// Names of hosts that updates wait for.

@@ -136,6 +136,7 @@ impl Operation {
                 for id in ids {
                     s.model.ports.remove(&id);
                     s.down.remove(&id);
+                    s.device_mtus.remove(&id);
                     for what in [
                         Counted::PortRx(id),
                         Counted::PortTx(id),

@@ -195,7 +195,7 @@ fn port_reply(state: &State, port: &Port, hosts: &Hosts) -> v1::Port {
         network: network.name.clone(),
         switch: switch.map(|s| s.name.clone()).unwrap_or_default(),
         port_no: port.no.0,
-        mtu: port.mtu,
+        mtu: state.mtu(port.id, port.mtu),
         no_flood: port.no_flood,
         up: !state.down.contains(&port.id),
         ..Default::default()

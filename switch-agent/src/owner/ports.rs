@@ -202,9 +202,7 @@ impl Owner {
                 warn!(network = %id, %port, error = chain(&error), "port not changed");
             }
         }
-        if before.is_none_or(|b| b.up != local.up || b.ifindex != local.ifindex) {
-            self.report_port(id, port);
-        }
+        self.report_port(id, port);
     }
 
     /// A device came that may be one that a port is missing.
@@ -272,6 +270,7 @@ impl Owner {
                 up: local.up,
                 missing: local.ifindex.is_none(),
                 version: self.datapath.clock(network).unwrap_or_default().0,
+                mtu: local.mtu,
             };
             self.outbox.push(Message::PortStatus(status));
         }
@@ -303,7 +302,7 @@ impl Owner {
     }
 }
 
-/// A port for the data path.
+/// A port for the data path. `device_mtu`: 0 if it has no device here.
 pub(super) fn settings(
     port: &DesiredPort,
     place: Place,
@@ -318,6 +317,9 @@ pub(super) fn settings(
         down: port.admin_down || !up,
         dead: port.dead,
         no_flood: port.no_flood,
-        mtu: if port.mtu == 0 { device_mtu } else { port.mtu },
+        mtu: match (port.mtu, device_mtu) {
+            (0, mtu) | (mtu, 0) => mtu,
+            (wanted, possible) => wanted.min(possible),
+        },
     }
 }

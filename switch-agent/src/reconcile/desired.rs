@@ -52,7 +52,7 @@ pub struct DesiredPort {
     pub dead: bool,
     /// Floods leave it out.
     pub no_flood: bool,
-    /// Largest L3 packet, bytes; 0: the device's.
+    /// Largest L3 packet, bytes; 0: the device's, which also counts if it is smaller.
     pub mtu: u32,
 }
 

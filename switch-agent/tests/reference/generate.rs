@@ -14,11 +14,19 @@ pub const PACKETS: usize = 100;
 /// Of those, different ones. The others are repeated, alike or nearly so.
 const FRESH: usize = 65;
 
+/// MTUs that some packets fit and others do not.
+const MTUS: [u32; 3] = [40, 68, 100];
+
 pub fn scenario(seed: u64) -> Scenario {
     let mut random = Random::new(seed);
     // Most rules are about some of these packets.
     let packets: Vec<Vec<u8>> = (0..FRESH).map(|_| packets::packet(&mut random)).collect();
     let mut scenario = network(&mut random, &packets);
+    for port in &mut scenario.ports {
+        if port.place == Place::Remote && random.chance(10) {
+            port.mtu = random.pick(&MTUS);
+        }
+    }
     if random.chance(20) {
         add_chain(&mut random, &mut scenario);
     }
@@ -62,7 +70,7 @@ fn settings(random: &mut Random, port: &mut Port) {
     port.down = random.chance(6);
     port.no_flood = random.chance(15);
     port.mtu = if port.place == Place::Local && random.chance(10) {
-        random.pick(&[40, 68, 100])
+        random.pick(&MTUS)
     } else {
         0
     };
