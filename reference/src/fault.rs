@@ -29,11 +29,25 @@ pub enum Fault {
     SctpChecksumForgotten,
     /// A tunnel id that was set is lost at the next table.
     TunnelIdForgotten,
+    /// Fast failover takes the first bucket, live or not.
+    DeadBucketChosen,
+    /// Select groups give all buckets the same share.
+    WeightsIgnored,
+    /// The buckets of a group of type all work on one packet, one after the other.
+    BucketsShareThePacket,
+    /// A change of a group holds one epoch too late.
+    GroupChangesLate,
+    /// An action set with a group outputs all the same.
+    OutputBesideGroup,
+    /// What a bucket sends to the controller has the cookie of the rule that ran the group.
+    CookieOfBucket,
+    /// Fragments are told by their ports, which only the first has.
+    FragmentsByPorts,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 20] = [
         Fault::PriorityReversed,
         Fault::DscpClearsEcn,
         Fault::PseudoHeaderForgotten,
@@ -47,5 +61,12 @@ impl Fault {
         Fault::ExtensionOrderIgnored,
         Fault::SctpChecksumForgotten,
         Fault::TunnelIdForgotten,
+        Fault::DeadBucketChosen,
+        Fault::WeightsIgnored,
+        Fault::BucketsShareThePacket,
+        Fault::GroupChangesLate,
+        Fault::OutputBesideGroup,
+        Fault::CookieOfBucket,
+        Fault::FragmentsByPorts,
     ];
 }

@@ -11,17 +11,19 @@ pub struct Outcome {
     pub sent: Vec<(PortId, Vec<u8>)>,
     /// Packets for the controller, in order.
     pub events: Vec<Event>,
-    /// Rules that counted.
-    pub rules: BTreeMap<RuleId, Count>,
+    /// Rules, groups and buckets that counted.
+    pub counts: BTreeMap<Counted, Count>,
     /// Ports that counted.
     pub ports: BTreeMap<PortId, PortCount>,
     /// Copies that went to another host or, beside other outputs, into a link.
     pub tunnelled: usize,
     /// Most VLAN tags of a frame that went to another host, or as a copy into a link: the kernel's tunnel has a limit there.
     pub most_tags_tunnelled: usize,
+    /// Pushes and pops of MPLS and PBB headers.
+    pub relabelled: usize,
     /// Action sets that were run.
     pub sets: usize,
-    /// Links in a circle made so many copies that not all were followed: this is only a part.
+    /// More than the kernel programs promise to follow, or so many copies by links in a circle that this is only a part.
     pub incomplete: bool,
 }
 
@@ -31,9 +33,25 @@ impl Outcome {
         self.ports.entry(port).or_default()
     }
 
+    /// Counts a packet.
+    pub(crate) fn count(&mut self, what: Counted, frame: &[u8]) {
+        self.counts.entry(what).or_default().add(frame);
+    }
+
     pub(crate) fn drop(&mut self, port: PortId, reason: Drop) {
         *self.port(port).drops.entry(reason).or_default() += 1;
     }
+}
+
+/// What counts packets, and sends them to the controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counted {
+    /// A rule.
+    Rule(RuleId),
+    /// A group.
+    Group(SwitchId, u32),
+    /// A group's bucket, by its place.
+    Bucket(SwitchId, u32, usize),
 }
 
 /// Packets and bytes.
@@ -84,6 +102,10 @@ pub enum Drop {
     BadSetField,
     /// A TTL that was to be decremented has run out. The packet goes no further.
     InvalidTtl,
+    /// A group has no (live) bucket.
+    NoBucket,
+    /// There is no such group. (Where a group is deleted, so are the rules that run it.)
+    GroupChanged,
 }
 
 impl Drop {
@@ -99,6 +121,8 @@ impl Drop {
             Drop::OutputToInPort => "output-to-in-port",
             Drop::BadSetField => "bad-set-field",
             Drop::InvalidTtl => "invalid-ttl",
+            Drop::NoBucket => "no-bucket",
+            Drop::GroupChanged => "group-changed",
         }
     }
 }
@@ -108,15 +132,15 @@ impl Drop {
 pub struct Event {
     /// Switch that sent it.
     pub switch: SwitchId,
-    /// Table of the rule.
+    /// Table of the rule, or of the rule that ran the bucket's group; 0 if that ran it on a copy of the packet.
     pub table: u8,
     /// The rule is the table-miss entry (OpenFlow 1.3.5, 5.4): priority 0, matches everything.
     pub miss: bool,
     /// Port by which the packet came into the switch.
     pub in_port: PortNo,
-    /// The rule.
-    pub rule: RuleId,
-    /// Its cookie; -1 if the packet was sent from the action set.
+    /// The rule or bucket.
+    pub by: Counted,
+    /// The rule's cookie; -1 if the packet was sent from the action set or a bucket.
     pub cookie: u64,
     /// Clock that the packet was processed at.
     pub version: Epoch,

@@ -2,8 +2,8 @@
 
 use lime_core::PortNo;
 
-use crate::run::{Arrival, Run};
-use crate::{Drop, Event, Fault, Installed, Place, Port};
+use crate::run::{Arrival, By, Run, Start};
+use crate::{Counted, Drop, Event, Fault, Place, Port};
 
 /// How many times a copy of a packet may go into a link beside other outputs; each such copy starts anew at the other end.
 const MAX_COPIES: usize = 8;
@@ -14,12 +14,12 @@ impl<'a> Run<'a, '_> {
         &mut self,
         port: &'a Port,
         frame: &[u8],
-        rule: (&Installed, bool),
+        by: &By,
         to: PortNo,
         max_len: u16,
     ) {
         match to {
-            PortNo::CONTROLLER => self.packet_in(port, frame, rule, max_len),
+            PortNo::CONTROLLER => self.packet_in(port, frame, by, max_len),
             PortNo::IN_PORT => self.emit(port, frame),
             PortNo::ALL | PortNo::FLOOD => {
                 for other in &self.world.ports {
@@ -57,9 +57,7 @@ impl<'a> Run<'a, '_> {
             return;
         }
         if port.place != Place::Local {
-            self.outcome.tunnelled += 1;
-            self.tunnelled = true;
-            self.outcome.most_tags_tunnelled = self.outcome.most_tags_tunnelled.max(tags);
+            self.tunnel(tags);
         }
         match port.place {
             Place::Local => {
@@ -76,6 +74,7 @@ impl<'a> Run<'a, '_> {
                     self.outcome.port(port.id).sent.add(frame);
                     self.waiting.push_back(Arrival {
                         port: other,
+                        start: Start::Switch,
                         frame: frame.to_vec(),
                         copies: self.copies + 1,
                     });
@@ -85,23 +84,54 @@ impl<'a> Run<'a, '_> {
         }
     }
 
-    /// To the controller (OpenFlow 1.3.5, 7.4.1): from a rule's actions, or from the action set, which several rules may have written. Then the
-    /// cookie is -1, and no table-miss entry is the reason.
-    fn packet_in(
-        &mut self,
-        port: &Port,
-        frame: &[u8],
-        (rule, from_set): (&Installed, bool),
-        max_len: u16,
-    ) {
-        let table_miss = rule.rule.priority == 0 && rule.rule.matching.fields().is_empty();
+    /// A copy of the packet that a group, or one of its buckets, is to have.
+    pub(crate) fn copy_to_group(&mut self, port: &'a Port, frame: &[u8], start: Start) {
+        if self.copies >= MAX_COPIES {
+            self.outcome.drop(port.id, Drop::HopLimit);
+            return;
+        }
+        self.tunnel(tags(frame));
+        self.waiting.push_back(Arrival {
+            port,
+            start,
+            frame: frame.to_vec(),
+            copies: self.copies + 1,
+        });
+    }
+
+    fn tunnel(&mut self, tags: usize) {
+        self.outcome.tunnelled += 1;
+        self.tunnelled = true;
+        self.outcome.most_tags_tunnelled = self.outcome.most_tags_tunnelled.max(tags);
+    }
+
+    /// To the controller (OpenFlow 1.3.5, 7.4.1): from a rule's actions, or from the action set, which several rules may have written, or from a
+    /// bucket. Then the cookie is -1, and no table-miss entry is the reason.
+    fn packet_in(&mut self, port: &Port, frame: &[u8], by: &By, max_len: u16) {
+        let (by, table, miss, cookie) = match *by {
+            By::Rule(installed) => {
+                let rule = &installed.rule;
+                let miss = rule.priority == 0 && rule.matching.fields().is_empty();
+                (Counted::Rule(installed.id), rule.table, miss, rule.cookie)
+            }
+            By::Set(last) => (Counted::Rule(last.id), last.rule.table, false, u64::MAX),
+            By::Bucket(bucket, rule) => {
+                let cookie = match rule {
+                    Some(rule) if self.world.fault == Some(Fault::CookieOfBucket) => {
+                        rule.rule.cookie
+                    }
+                    _ => u64::MAX,
+                };
+                (bucket, rule.map_or(0, |r| r.rule.table), false, cookie)
+            }
+        };
         self.outcome.events.push(Event {
             switch: port.switch,
-            table: rule.rule.table,
-            miss: table_miss && !from_set,
+            table,
+            miss,
             in_port: port.number,
-            rule: rule.id,
-            cookie: if from_set { u64::MAX } else { rule.rule.cookie },
+            by,
+            cookie,
             version: self.world.clock,
             total_len: frame.len(),
             data: frame[..frame.len().min(usize::from(max_len))].to_vec(),

@@ -8,7 +8,7 @@ use lime_core::flow::{Action, Field, MetadataWrite, Rule};
 use crate::output::tags;
 use crate::rewrite::rewrite;
 use crate::set::ActionSet;
-use crate::{Drop, Fault, Headers, Installed, Outcome, Place, Port, World, parse};
+use crate::{Counted, Drop, Fault, Headers, Installed, Outcome, Place, Port, World, parse};
 
 /// Switches that a packet passes in one go at most.
 const MAX_SWITCHES: usize = 8;
@@ -25,24 +25,46 @@ const MAX_REREAD: usize = 4;
 /// Copies of one packet that are followed.
 const MAX_FOLLOWED: usize = 200;
 
-/// A copy of a packet that is yet to enter a switch.
+/// A copy of a packet that is yet to be looked at.
 pub(crate) struct Arrival<'a> {
     pub(crate) port: &'a Port,
+    pub(crate) start: Start,
     pub(crate) frame: Vec<u8>,
-    /// How often it was copied into links.
+    /// How often it was copied into links and for groups.
     pub(crate) copies: usize,
+}
+
+/// What a packet comes for.
+#[derive(Clone, Copy)]
+pub(crate) enum Start {
+    /// The switch's tables.
+    Switch,
+    /// A group: the packet has been received and counted before.
+    Group(u32),
+    /// One bucket of a group, which is counted with the group's other copies.
+    Bucket(u32, usize),
+}
+
+/// Whose actions are run.
+pub(crate) enum By<'a> {
+    /// A rule's.
+    Rule(&'a Installed),
+    /// Those of the action set, which this rule lets run.
+    Set(&'a Installed),
+    /// A bucket's, and the rule that ran the group, unless it ran it on a copy.
+    Bucket(Counted, Option<&'a Installed>),
 }
 
 /// What goes with a packet from table to table, and ends with the switch.
 #[derive(Clone, Default)]
-struct Pipeline {
+pub(crate) struct Pipeline {
     metadata: u64,
     tunnel_id: u64,
     set: ActionSet,
 }
 
 /// What a rule's last action may lead to.
-enum Next<'a> {
+pub(crate) enum Next<'a> {
     /// The packet's way ends in this switch.
     End,
     /// It goes on at the other end of a link: by the one port and in by the other.
@@ -50,13 +72,15 @@ enum Next<'a> {
 }
 
 /// What a list of actions came to.
-enum Ran<'a> {
-    /// To its end; whether there was an output.
-    Whole(bool),
+pub(crate) enum Ran<'a> {
+    /// To its end.
+    Whole,
     /// One did not fit the packet, which goes no further.
     Stopped,
     /// The last one goes over a link.
     Over(Next<'a>),
+    /// The last one is this group, which may have the packet itself.
+    Group(u32),
 }
 
 impl World {
@@ -71,6 +95,7 @@ impl World {
         let mut outcome = Outcome::default();
         let mut waiting = VecDeque::from([Arrival {
             port,
+            start: Start::Switch,
             frame: frame.to_vec(),
             copies: 0,
         }]);
@@ -87,9 +112,11 @@ impl World {
                 waiting: &mut waiting,
                 copies: arrival.copies,
                 reread: 0,
+                reshaped: false,
                 tunnelled: false,
+                done: false,
             }
-            .go(arrival.port, arrival.frame);
+            .go(arrival);
         }
         outcome
     }
@@ -130,8 +157,12 @@ pub(crate) struct Run<'a, 'o> {
     pub(crate) copies: usize,
     /// How often headers have changed.
     pub(crate) reread: usize,
+    /// They have since the last look-up.
+    pub(crate) reshaped: bool,
     /// A copy has gone into a tunnel.
     pub(crate) tunnelled: bool,
+    /// Something has become of the packet in the present switch: it, or a copy, was output or dropped for a reason.
+    pub(crate) done: bool,
 }
 
 /// Makes a frame as long as its headers must be.
@@ -142,15 +173,29 @@ fn pad(frame: &mut Vec<u8>, headers: &Headers) {
 }
 
 impl<'a> Run<'a, '_> {
-    fn go(&mut self, mut port: &'a Port, mut frame: Vec<u8>) {
+    fn go(&mut self, arrival: Arrival<'a>) {
+        let Arrival {
+            mut port,
+            start,
+            mut frame,
+            ..
+        } = arrival;
         let Some(headers) = parse(&frame, self.world.fault) else {
             self.outcome.drop(port.id, Drop::Malformed);
             return;
         };
         pad(&mut frame, &headers);
-        self.outcome.port(port.id).received.add(&frame);
-        for passed in 1.. {
-            match self.switch(port, &mut frame) {
+        let mut next = match start {
+            Start::Switch => {
+                self.outcome.port(port.id).received.add(&frame);
+                self.switch(port, &mut frame)
+            }
+            Start::Group(group) => self.group(port, &mut frame, group, None),
+            Start::Bucket(group, index) => self.bucket(port, &mut frame, (group, index), None),
+        };
+        let mut passed = 1;
+        loop {
+            match next {
                 Next::End => return,
                 Next::Cross(..) if passed == MAX_SWITCHES => {
                     self.outcome.drop(port.id, Drop::HopLimit);
@@ -160,6 +205,8 @@ impl<'a> Run<'a, '_> {
                     self.outcome.port(from.id).sent.add(&frame);
                     self.outcome.port(to.id).received.add(&frame);
                     port = to;
+                    passed += 1;
+                    next = self.switch(port, &mut frame);
                 }
             }
         }
@@ -170,8 +217,9 @@ impl<'a> Run<'a, '_> {
         let fault = self.world.fault;
         let mut with = Pipeline::default();
         let mut table = 0;
-        let mut done = false;
+        self.done = false;
         loop {
+            self.reshaped = false;
             let rule = parse(frame, fault)
                 .and_then(|headers| self.world.look_up(port, table, &headers, &with));
             let Some(installed) = rule else {
@@ -179,25 +227,19 @@ impl<'a> Run<'a, '_> {
                 return Next::End;
             };
             let rule = &installed.rule;
-            let count = self.outcome.rules.entry(installed.id).or_default();
-            count.add(frame);
+            self.outcome.count(Counted::Rule(installed.id), frame);
             // OpenFlow 1.3.5, 5.9: apply-actions, clear-actions, write-actions, write-metadata, goto-table.
             let mut set = with.set.clone();
             set.write(rule, fault);
             let ends = rule.goto_table.is_none();
             let run_set = ends && set.outputs();
-            let may_cross = ends && !run_set;
-            match self.run(
-                port,
-                frame,
-                (installed, false),
-                seen(rule),
-                &mut with,
-                may_cross,
-            ) {
-                Ran::Whole(output) => done |= output,
+            let by = By::Rule(installed);
+            let last = ends && !run_set;
+            match self.run(port, frame, &by, seen(rule), &mut with, last) {
+                Ran::Whole => {}
                 Ran::Stopped => return Next::End,
                 Ran::Over(next) => return next,
+                Ran::Group(group) => return self.group(port, frame, group, Some(installed)),
             }
             with.set = set;
             if let Some(MetadataWrite { value, mask }) = rule.write_metadata {
@@ -213,9 +255,12 @@ impl<'a> Run<'a, '_> {
             if run_set {
                 self.outcome.sets += 1;
                 let actions = with.set.in_order(fault);
-                return match self.run(port, frame, (installed, true), &actions, &mut with, true) {
+                let by = By::Set(installed);
+                return match self.run(port, frame, &by, &actions, &mut with, true) {
                     Ran::Over(next) => next,
-                    Ran::Whole(_) | Ran::Stopped => Next::End,
+                    Ran::Group(group) => self.group(port, frame, group, Some(installed)),
+                    Ran::Whole => self.end(port),
+                    Ran::Stopped => Next::End,
                 };
             }
             match rule.goto_table {
@@ -223,32 +268,42 @@ impl<'a> Run<'a, '_> {
                 None => break,
             }
         }
-        if !done {
+        self.end(port)
+    }
+
+    /// The packet's way is at its end: where nothing has become of it, it was dropped.
+    pub(crate) fn end(&mut self, port: &Port) -> Next<'a> {
+        if !self.done {
             self.outcome.drop(port.id, Drop::RuleDrop);
         }
         Next::End
     }
 
-    /// Runs actions in order, those of a rule or of the action set that it lets run. `may_cross`: after the last one nothing is left to do with the packet in this switch.
-    fn run(
+    /// Runs actions in order. `last`: after them nothing is left to do with the packet in this switch.
+    pub(crate) fn run(
         &mut self,
         port: &'a Port,
         frame: &mut Vec<u8>,
-        rule: (&Installed, bool),
+        by: &By,
         actions: &[Action],
         with: &mut Pipeline,
-        may_cross: bool,
+        last: bool,
     ) -> Ran<'a> {
-        let mut output = false;
         for (i, action) in actions.iter().enumerate() {
+            let last = last && i + 1 == actions.len();
             match *action {
                 Action::Output { port: to, max_len } => {
-                    let last = may_cross && i + 1 == actions.len();
                     if let Some(crossing) = self.crossing(port, to).filter(|_| last) {
                         return Ran::Over(crossing);
                     }
-                    self.output(port, frame, rule, to, max_len);
-                    output = true;
+                    self.done = true;
+                    self.output(port, frame, by, to, max_len);
+                }
+                // A packet whose headers are not known before they have changed, and one that is needed yet, is copied.
+                Action::Group(group) if last && !self.reshaped => return Ran::Group(group),
+                Action::Group(group) => {
+                    self.done = true;
+                    self.copy_to_group(port, frame, Start::Group(group));
                 }
                 Action::SetField {
                     field: Field::TunnelId,
@@ -272,7 +327,7 @@ impl<'a> Run<'a, '_> {
                 }
             }
         }
-        Ran::Whole(output)
+        Ran::Whole
     }
 
     /// The packet has other headers now, and is looked at as one that comes in: it is made as long as those must be.
@@ -283,6 +338,8 @@ impl<'a> Run<'a, '_> {
         // The kernel programs take two tags off a frame to change what is behind, understand two in a frame that they read, and read it again a
         // few times at most.
         self.reread += 1;
+        self.reshaped = true;
+        self.outcome.relabelled += 1;
         if tags.max(headers.tags) > 2 || self.reread > MAX_REREAD {
             self.outcome.incomplete = true;
         }
@@ -290,7 +347,10 @@ impl<'a> Run<'a, '_> {
         if self.tunnelled && frame.len() < headers.network + MIN_PAYLOAD_IPV6 + 4 {
             self.outcome.incomplete = true;
         }
+        // Nor does XDP, where a device has no room behind a short frame: such a one is dropped (resize-failed).
+        let length = frame.len();
         pad(frame, &headers);
+        self.outcome.incomplete |= frame.len() > length;
     }
 
     /// The way into the switch at the other end of a link, if `to` is a link that the packet can take.
@@ -311,9 +371,13 @@ fn seen(rule: &Rule) -> &[Action] {
     if rule.goto_table.is_some() || !no_set {
         return &rule.actions;
     }
-    let last = rule
-        .actions
+    up_to_last_output(&rule.actions)
+}
+
+/// What changes the packet after its last output is not seen.
+pub(crate) fn up_to_last_output(actions: &[Action]) -> &[Action] {
+    let last = actions
         .iter()
-        .rposition(|a| matches!(a, Action::Output { .. }));
-    &rule.actions[..last.map_or(0, |i| i + 1)]
+        .rposition(|a| matches!(a, Action::Output { .. } | Action::Group(_)));
+    &actions[..last.map_or(0, |i| i + 1)]
 }

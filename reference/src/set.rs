@@ -55,7 +55,8 @@ impl ActionSet {
             SetKind::Output => 220,
         });
         // "If both an output action and a group action are specified in an action set, the output action is ignored".
-        if actions.iter().any(|a| matches!(a, Action::Group(_))) {
+        let group = actions.iter().any(|a| matches!(a, Action::Group(_)));
+        if group && fault != Some(Fault::OutputBesideGroup) {
             actions.retain(|a| !matches!(a, Action::Output { .. }));
         }
         actions

@@ -1,6 +1,6 @@
 //! A network of switches on one host: ports, links, and rules with their epochs.
 
-use lime_core::flow::Rule;
+use lime_core::flow::{Group, GroupMod, Rule};
 use lime_core::{Epoch, PortId, PortNo, RuleId, SwitchId};
 
 use crate::Fault;
@@ -29,6 +29,8 @@ pub struct Port {
     pub place: Place,
     /// Outputs are dropped.
     pub down: bool,
+    /// Known to be down where it is: groups do not use buckets that watch it.
+    pub dead: bool,
     /// Floods leave it out.
     pub no_flood: bool,
     /// Largest L3 packet, bytes; 0: any.
@@ -61,6 +63,17 @@ impl Installed {
     }
 }
 
+/// A change of a switch's groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupChange {
+    /// Of which switch.
+    pub switch: SwitchId,
+    /// First epoch at which it holds.
+    pub from: Epoch,
+    /// What changes.
+    pub change: GroupMod,
+}
+
 /// Everything.
 #[derive(Clone, Debug, Default)]
 pub struct World {
@@ -68,6 +81,8 @@ pub struct World {
     pub ports: Vec<Port>,
     /// All rules, of all switches and epochs. Of those that overlap in a table and are visible together, no two have one priority.
     pub rules: Vec<Installed>,
+    /// All changes of groups, in the order of their epochs. There are no groups before the first.
+    pub groups: Vec<GroupChange>,
     /// The epoch that packets are processed at.
     pub clock: Epoch,
     /// A mistake to make.
@@ -83,5 +98,24 @@ impl World {
         self.ports
             .iter()
             .find(|p| p.switch == switch && p.number == number)
+    }
+
+    /// A group as it is now.
+    pub(crate) fn group(&self, switch: SwitchId, number: u32) -> Option<&Group> {
+        let late = self.fault == Some(Fault::GroupChangesLate);
+        let holds = |c: &&GroupChange| match late && c.from != Epoch(1) {
+            true => c.from.lt(self.clock),
+            false => c.from.le(self.clock),
+        };
+        let changes = self.groups.iter().filter(|c| c.switch == switch);
+        let mut group = None;
+        for GroupChange { change, .. } in changes.filter(holds) {
+            match change {
+                GroupMod::Add(new) | GroupMod::Modify(new) if new.id == number => group = Some(new),
+                GroupMod::Delete(which) if which.is_none_or(|id| id == number) => group = None,
+                _ => {}
+            }
+        }
+        group
     }
 }

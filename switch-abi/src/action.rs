@@ -121,17 +121,17 @@ pub mod op {
     pub const SET_IPV6_SRC: u8 = 26;
     /// Set half `a` (0: upper, 1: lower eight bytes) of the IPv6 destination address to `c`.
     pub const SET_IPV6_DST: u8 = 28;
-    /// Set the TCP or UDP source port to `a`.
+    /// Set the source port of protocol `b` (TCP or UDP; 0: whichever it is) to `a`.
     pub const SET_L4_SRC: u8 = 30;
-    /// Set the TCP or UDP destination port to `a`.
+    /// Set the destination port of protocol `b` (TCP or UDP; 0: whichever it is) to `a`.
     pub const SET_L4_DST: u8 = 31;
     /// Set the DSCP (upper six bits of TOS / traffic class) to `a`.
     pub const SET_IP_DSCP: u8 = 32;
     /// Set the ECN (lower two bits of TOS / traffic class) to `a`.
     pub const SET_IP_ECN: u8 = 33;
-    /// Set the ICMP or ICMPv6 type to `a`.
+    /// Set the type of protocol `b` (ICMP or ICMPv6; 0: whichever it is) to `a`.
     pub const SET_ICMP_TYPE: u8 = 34;
-    /// Set the ICMP or ICMPv6 code to `a`.
+    /// Set the code of protocol `b` (ICMP or ICMPv6; 0: whichever it is) to `a`.
     pub const SET_ICMP_CODE: u8 = 35;
     /// Set the ARP operation to `a`.
     pub const SET_ARP_OP: u8 = 36;
@@ -145,11 +145,11 @@ pub mod op {
     pub const SET_ARP_THA: u8 = 40;
     /// Set the IPv6 flow label to `b`.
     pub const SET_IPV6_FLABEL: u8 = 41;
-    /// Set half `a` (0: upper, 1: lower eight bytes) of the neighbour discovery target to `c`.
+    /// Set half `a` (0: upper, 1: lower eight bytes) of the neighbour discovery target to `c`; `b`: ICMPv6, or 0.
     pub const SET_ND_TARGET: u8 = 42;
-    /// Set the address in the source link-layer address option of a neighbour solicitation to `c[..6]`.
+    /// Set the address in the source link-layer address option of a neighbour solicitation to `c[..6]`; `b`: ICMPv6, or 0.
     pub const SET_ND_SLL: u8 = 44;
-    /// Set the address in the target link-layer address option of a neighbour advertisement to `c[..6]`.
+    /// Set the address in the target link-layer address option of a neighbour advertisement to `c[..6]`; `b`: ICMPv6, or 0.
     pub const SET_ND_TLL: u8 = 45;
     /// Set the label of the outermost MPLS entry to `b`.
     pub const SET_MPLS_LABEL: u8 = 46;

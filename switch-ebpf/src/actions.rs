@@ -228,7 +228,8 @@ pub fn on_packet<P: Packet>(packet: P, state: &mut State, action: &Action) -> bo
             packet.write(at, c)
         }
         op::SET_L4_SRC | op::SET_L4_DST => {
-            if state.proto != PROTO_TCP as u32 && state.proto != PROTO_UDP as u32 {
+            let known = state.proto == PROTO_TCP as u32 || state.proto == PROTO_UDP as u32;
+            if !known || action.b != 0 && state.proto != action.b {
                 return false;
             }
             if state.frag & FRAG_LATER as u32 != 0 {

@@ -53,10 +53,11 @@ pub fn packet_in<P: Packet>(
     let max_len = max_len & !(HELD | FROM_SET);
     let (mut table, mut cookie) = (rule.table, rule.cookie);
     if table == GROUP_TABLE {
-        // It is caused by the rule that ran the group, if that is known.
-        (table, cookie) = match RULES.get(state.group_rule) {
-            Some(origin) if state.group_rule != 0 => (origin.table, origin.cookie),
-            _ => (0, u64::MAX),
+        // A bucket is nobody's in particular, as an action set is. The table is that of the rule that ran the group, if that is known.
+        cookie = u64::MAX;
+        table = match RULES.get(state.group_rule) {
+            Some(origin) if state.group_rule != 0 => origin.table,
+            _ => 0,
         };
     }
     let total = packet.length();

@@ -30,9 +30,14 @@ pub fn on_packet<P: Packet>(packet: P, state: &mut State, action: &Action) -> bo
     let six = [c[0], c[1], c[2], c[3], c[4], c[5]];
     let four = [c[0], c[1], c[2], c[3]];
     let l3 = state.l3;
-    if state.frag & FRAG_LATER as u32 != 0 && in_icmp(action.op) {
-        // It has no such header, and its first fragment's is set.
-        return icmp_protocol(state);
+    if in_icmp(action.op) {
+        if !icmp_protocol(state) || action.b != 0 && state.proto != action.b {
+            return false;
+        }
+        if state.frag & FRAG_LATER as u32 != 0 {
+            // It has no such header, and its first fragment's is set.
+            return true;
+        }
     }
     match action.op {
         op::SET_ARP_OP => arp(state) && set(packet, state, l3 + 6, a.to_be_bytes(), Cover::None),
@@ -41,7 +46,7 @@ pub fn on_packet<P: Packet>(packet: P, state: &mut State, action: &Action) -> bo
         op::SET_ARP_THA => arp(state) && set6(packet, state, l3 + 18, six, Cover::None),
         op::SET_ARP_TPA => arp(state) && set4(packet, state, l3 + 24, four, Cover::None),
         op::SET_ICMP_TYPE | op::SET_ICMP_CODE => {
-            if !icmp(state) {
+            if state.l4 == 0 {
                 return false;
             }
             let Some([kind, code]) = packet.read::<2>(state.l4) else {
@@ -103,11 +108,6 @@ pub fn on_packet<P: Packet>(packet: P, state: &mut State, action: &Action) -> bo
 #[inline(always)]
 fn arp(state: &State) -> bool {
     state.l3_type == ETH_ARP as u32
-}
-
-#[inline(always)]
-fn icmp(state: &State) -> bool {
-    state.l4 != 0 && icmp_protocol(state)
 }
 
 #[inline(always)]

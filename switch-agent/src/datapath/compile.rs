@@ -210,6 +210,12 @@ impl Compiled {
     }
 }
 
+/// IP protocols.
+const ICMP: u32 = 1;
+const TCP: u32 = 6;
+const UDP: u32 = 17;
+const ICMPV6: u32 = 58;
+
 fn set_field(out: &mut Compiled, field: Field, value: u128) -> Result<()> {
     let eight = |bytes: &[u8]| {
         let mut c = [0; 8];
@@ -218,6 +224,13 @@ fn set_field(out: &mut Compiled, field: Field, value: u128) -> Result<()> {
     };
     let ipv4 = (value as u32).to_be_bytes();
     let ipv6 = value.to_be_bytes();
+    // Of a group's bucket no match says what packets are.
+    let protocol = match field {
+        Field::TcpSrc | Field::TcpDst => TCP,
+        Field::UdpSrc | Field::UdpDst => UDP,
+        Field::Icmpv4Type | Field::Icmpv4Code => ICMP,
+        _ => ICMPV6,
+    };
     match field {
         Field::EthDst => out.push(op::SET_ETH_DST, 0, 0, eight(&mac(value))),
         Field::EthSrc => out.push(op::SET_ETH_SRC, 0, 0, eight(&mac(value))),
@@ -235,14 +248,14 @@ fn set_field(out: &mut Compiled, field: Field, value: u128) -> Result<()> {
             out.push(op, 0, 0, eight(&ipv6[..8]))?;
             out.push(op, 1, 0, eight(&ipv6[8..]))
         }
-        Field::TcpSrc | Field::UdpSrc => out.push(op::SET_L4_SRC, value as u16, 0, [0; 8]),
-        Field::TcpDst | Field::UdpDst => out.push(op::SET_L4_DST, value as u16, 0, [0; 8]),
+        Field::TcpSrc | Field::UdpSrc => out.push(op::SET_L4_SRC, value as u16, protocol, [0; 8]),
+        Field::TcpDst | Field::UdpDst => out.push(op::SET_L4_DST, value as u16, protocol, [0; 8]),
         Field::IpEcn => out.push(op::SET_IP_ECN, value as u16, 0, [0; 8]),
         Field::Icmpv4Type | Field::Icmpv6Type => {
-            out.push(op::SET_ICMP_TYPE, value as u16, 0, [0; 8])
+            out.push(op::SET_ICMP_TYPE, value as u16, protocol, [0; 8])
         }
         Field::Icmpv4Code | Field::Icmpv6Code => {
-            out.push(op::SET_ICMP_CODE, value as u16, 0, [0; 8])
+            out.push(op::SET_ICMP_CODE, value as u16, protocol, [0; 8])
         }
         Field::ArpOp => out.push(op::SET_ARP_OP, value as u16, 0, [0; 8]),
         Field::ArpSpa => out.push(op::SET_ARP_SPA, 0, 0, eight(&ipv4)),
@@ -251,11 +264,11 @@ fn set_field(out: &mut Compiled, field: Field, value: u128) -> Result<()> {
         Field::ArpTha => out.push(op::SET_ARP_THA, 0, 0, eight(&mac(value))),
         Field::Ipv6Flabel => out.push(op::SET_IPV6_FLABEL, 0, value as u32, [0; 8]),
         Field::Ipv6NdTarget => {
-            out.push(op::SET_ND_TARGET, 0, 0, eight(&ipv6[..8]))?;
-            out.push(op::SET_ND_TARGET, 1, 0, eight(&ipv6[8..]))
+            out.push(op::SET_ND_TARGET, 0, protocol, eight(&ipv6[..8]))?;
+            out.push(op::SET_ND_TARGET, 1, protocol, eight(&ipv6[8..]))
         }
-        Field::Ipv6NdSll => out.push(op::SET_ND_SLL, 0, 0, eight(&mac(value))),
-        Field::Ipv6NdTll => out.push(op::SET_ND_TLL, 0, 0, eight(&mac(value))),
+        Field::Ipv6NdSll => out.push(op::SET_ND_SLL, 0, protocol, eight(&mac(value))),
+        Field::Ipv6NdTll => out.push(op::SET_ND_TLL, 0, protocol, eight(&mac(value))),
         Field::MplsLabel => out.push(op::SET_MPLS_LABEL, 0, value as u32, [0; 8]),
         Field::MplsTc => out.push(op::SET_MPLS_TC, value as u16, 0, [0; 8]),
         Field::PbbIsid => out.push(op::SET_PBB_ISID, 0, value as u32, [0; 8]),

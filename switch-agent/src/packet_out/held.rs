@@ -95,8 +95,22 @@ pub fn remaining(
     let icmp6 = Layout::parse(packet)
         .and_then(|l| l.network)
         .is_some_and(|n| n.proto == 58);
-    let l4 = |tcp_field, udp_field| if tcp { tcp_field } else { udp_field };
-    let icmp = |v4_field, v6_field| if icmp6 { v6_field } else { v4_field };
+    // Of which protocol a field is the action says, or (0) the packet.
+    let is = |protocol: u32, named: u32, found: bool| named == protocol || named == 0 && found;
+    let l4 = |tcp_field, udp_field, named| {
+        if is(6, named, tcp) {
+            tcp_field
+        } else {
+            udp_field
+        }
+    };
+    let icmp = |v4_field, v6_field, named| {
+        if is(58, named, icmp6) {
+            v6_field
+        } else {
+            v4_field
+        }
+    };
     let set = |field: Field, value: u128| Action::SetField { field, value };
     let mut actions = Vec::with_capacity(compiled.len());
     let mut told = false;
@@ -129,16 +143,22 @@ pub fn remaining(
             op::SET_IPV4_DST => Some(set(Field::Ipv4Dst, u128::from(c >> 32))),
             op::SET_IPV6_SRC => half(&mut upper, Field::Ipv6Src),
             op::SET_IPV6_DST => half(&mut upper, Field::Ipv6Dst),
-            op::SET_L4_SRC => Some(set(l4(Field::TcpSrc, Field::UdpSrc), action.a.into())),
-            op::SET_L4_DST => Some(set(l4(Field::TcpDst, Field::UdpDst), action.a.into())),
+            op::SET_L4_SRC => Some(set(
+                l4(Field::TcpSrc, Field::UdpSrc, action.b),
+                action.a.into(),
+            )),
+            op::SET_L4_DST => Some(set(
+                l4(Field::TcpDst, Field::UdpDst, action.b),
+                action.a.into(),
+            )),
             op::SET_IP_DSCP => Some(set(Field::IpDscp, action.a.into())),
             op::SET_IP_ECN => Some(set(Field::IpEcn, action.a.into())),
             op::SET_ICMP_TYPE => Some(set(
-                icmp(Field::Icmpv4Type, Field::Icmpv6Type),
+                icmp(Field::Icmpv4Type, Field::Icmpv6Type, action.b),
                 action.a.into(),
             )),
             op::SET_ICMP_CODE => Some(set(
-                icmp(Field::Icmpv4Code, Field::Icmpv6Code),
+                icmp(Field::Icmpv4Code, Field::Icmpv6Code, action.b),
                 action.a.into(),
             )),
             op::SET_ARP_OP => Some(set(Field::ArpOp, action.a.into())),

@@ -160,6 +160,7 @@ fn what_is_not_there_can_not_be_popped_or_copied() {
     let cut = ethernet(0x8847, &[[0, 0, 1, 9].as_slice(), &[0x4f; 30]].concat());
     let no_ip = ethernet(0x8847, &[[0, 0, 1, 9].as_slice(), &[0x11; 60]].concat());
     let vlan = tagged(&backbone(&udp4(b"x"), 0, 1), 0x88a8, 4);
+    let ping = with_checksum(ethernet(0x800, &ipv4(1, 0, &[], &icmpv6(b"ping"))));
     let cases = [
         (pop_mpls(0x800), udp4(b"x")),
         (POP_PBB, udp4(b"x")),
@@ -169,6 +170,9 @@ fn what_is_not_there_can_not_be_popped_or_copied() {
         (COPY_IN, no_ip),
         (COPY_IN, cut),
         (plain(op::SET_SCTP_SRC, 1), udp4(b"x")),
+        // Of another protocol, whose fields are in the same place.
+        (act(op::SET_L4_DST, 1, 6, &[]), udp4(b"x")),
+        (act(op::SET_ICMP_TYPE, 1, 58, &[]), ping),
     ];
     for (action, frame) in cases {
         w.reset();

@@ -6,8 +6,9 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use lime_core::flow::{GroupTable, Part};
 use lime_core::{Epoch, HostId, NetworkId, PortId, PortNo, RuleId, SwitchId};
-use lime_reference::{Count, Event, Place as Leads, Port};
+use lime_reference::{Count, Counted, Event, Place as Leads, Port};
 use switch_abi::{DropReason, EVENT_PACKET_IN, EVENT_REASON_NO_MATCH, TUNNEL_DELIVER};
 use switch_agent::datapath::{
     AttachMode, Datapath, EventRing, Limits, PeerRoute, Place, PortSettings, SwitchSettings,
@@ -32,7 +33,7 @@ const OTHER_HOST: HostId = HostId(9);
 pub struct Observed {
     pub sent: Vec<(PortId, Vec<u8>)>,
     pub events: Vec<Event>,
-    pub rules: BTreeMap<RuleId, Count>,
+    pub counts: BTreeMap<Counted, Count>,
     pub ports: BTreeMap<PortId, Counters>,
 }
 
@@ -53,6 +54,9 @@ pub struct Bed {
     underlay: Tap,
     /// Epochs that are staged, of both modes.
     staged: [u32; 2],
+    /// Groups as they are staged, by switch, of both modes; and whose counters their parts' are.
+    groups: [BTreeMap<SwitchId, GroupTable>; 2],
+    parts: [BTreeMap<RuleId, Counted>; 2],
     /// Counters as they were last, of both modes.
     counted: [(BTreeMap<RuleId, Count>, BTreeMap<PortId, Counters>); 2],
     directory: PathBuf,
@@ -144,6 +148,8 @@ impl Bed {
             recirculation,
             underlay,
             staged: [0; 2],
+            groups: Default::default(),
+            parts: Default::default(),
             counted: Default::default(),
             directory,
         }
@@ -173,6 +179,8 @@ impl Bed {
             self.set_port(mode, port);
         }
         self.staged[mode as usize] = 0;
+        self.groups[mode as usize].clear();
+        self.parts[mode as usize].clear();
         self.stage(
             mode,
             scenario,
@@ -203,7 +211,7 @@ impl Bed {
             port_no: port.number,
             place,
             down: port.down,
-            dead: false,
+            dead: port.dead,
             no_flood: port.no_flood,
             mtu: port.mtu,
         };
@@ -224,7 +232,23 @@ impl Bed {
     /// Stages all epochs up to this one.
     fn stage(&mut self, mode: Mode, scenario: &Scenario, upto: u32) {
         for epoch in self.staged[mode as usize] + 1..=upto {
-            let (switch, add, remove) = scenario.epoch(epoch);
+            let (switch, mut add, mut remove) = scenario.epoch(epoch);
+            let parts = &mut self.parts[mode as usize];
+            let delta = self.groups[mode as usize]
+                .entry(switch)
+                .or_default()
+                .apply(scenario.group_mods(epoch), || next_part(parts))
+                .expect("changes of groups are sound");
+            for (id, rule) in &delta.added {
+                let part = rule.part.as_deref().expect("it is a part");
+                let counted = match part.what {
+                    Part::Head | Part::Choice(_) => Counted::Group(switch, part.group),
+                    Part::Bucket(index) => Counted::Bucket(switch, part.group, index.into()),
+                };
+                parts.insert(*id, counted);
+                add.push((*id, rule.as_ref().clone()));
+            }
+            remove.extend(delta.removed.iter().map(|(id, _)| *id));
             let switch = Some(mode.switch(switch));
             self.dp
                 .stage(mode.network(), Epoch(epoch), switch, &add, &remove)
@@ -279,6 +303,7 @@ impl Bed {
                 }
             }
         }
+        let parts = &self.parts[mode as usize];
         self.ring.drain(|header, data| {
             if header.kind != EVENT_PACKET_IN {
                 // What senders are told is not for the controller.
@@ -289,7 +314,7 @@ impl Bed {
                 table: header.table,
                 miss: header.reason == EVENT_REASON_NO_MATCH,
                 in_port: PortNo(header.in_port),
-                rule: RuleId(header.rule_id),
+                by: counted_as(parts, RuleId(header.rule_id)),
                 cookie: header.cookie,
                 version: Epoch(header.version),
                 total_len: header.total_len as usize,
@@ -298,12 +323,12 @@ impl Bed {
         });
         let (rules, ports) = (self.rule_counts(mode), self.port_counts(mode));
         let before = &self.counted[mode as usize];
-        observed.rules = rules
+        observed.counts = rules
             .iter()
             .filter_map(|(&id, &now)| {
                 // One that was staged meanwhile begins at 0.
                 let before = before.0.get(&id).copied().unwrap_or_default();
-                Some((id, difference(now, before)?))
+                Some((counted_as(parts, id), difference(now, before)?))
             })
             .collect();
         observed.ports = ports
@@ -382,6 +407,19 @@ impl Drop for Bed {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Whose counters those of an entry are.
+fn counted_as(parts: &BTreeMap<RuleId, Counted>, id: RuleId) -> Counted {
+    parts.get(&id).copied().unwrap_or(Counted::Rule(id))
+}
+
+/// An id for a part of a group that no rule has.
+fn next_part(parts: &mut BTreeMap<RuleId, Counted>) -> RuleId {
+    let id = RuleId(1_000_000 + parts.len() as u64);
+    // Taken at once; whose it is shows when it is added.
+    parts.insert(id, Counted::Rule(id));
+    id
 }
 
 fn difference(now: Count, before: Count) -> Option<Count> {

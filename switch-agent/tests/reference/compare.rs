@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use lime_core::{Epoch, PortId};
-use lime_reference::{Fault, Outcome, World};
+use lime_reference::{Counted, Fault, Outcome, World};
 
 use super::bed::{BOTH, Bed, Counters, Mode, Observed};
 use super::scenario::{Scenario, Step, hex};
@@ -82,7 +82,7 @@ fn observed(outcome: Outcome) -> Observed {
     Observed {
         sent: outcome.sent,
         events: outcome.events,
-        rules: outcome.rules,
+        counts: outcome.counts,
         ports: outcome
             .ports
             .into_iter()
@@ -91,18 +91,22 @@ fn observed(outcome: Outcome) -> Observed {
     }
 }
 
-/// Frames of different ports have no order; of one port, and events, they do unless links made copies, which may overtake.
+/// Frames of different ports have no order; of one port, and events, they do unless links or groups made copies, which may overtake.
 fn in_order(mut observed: Observed) -> Observed {
     observed.sent.sort_by_key(|(port, _)| *port);
     if observed
         .ports
         .keys()
         .any(|&PortId(id)| id == 15 || id == 16 || id == 5 || id == 6)
+        || observed
+            .counts
+            .keys()
+            .any(|by| matches!(by, Counted::Group(..)))
     {
         observed.sent.sort();
         observed
             .events
-            .sort_by_key(|e| (e.rule, e.in_port, e.total_len, e.data.clone()));
+            .sort_by_key(|e| (e.by, e.in_port, e.total_len, e.data.clone()));
     }
     observed
 }
@@ -130,9 +134,9 @@ fn difference(expected: &Observed, found: &Observed) -> String {
         format!("{:?}", found.events),
     );
     part(
-        "rules",
-        format!("{:?}", expected.rules),
-        format!("{:?}", found.rules),
+        "counts",
+        format!("{:?}", expected.counts),
+        format!("{:?}", found.counts),
     );
     part(
         "ports",

@@ -4,6 +4,7 @@ use lime_core::flow::Match;
 use lime_core::{Epoch, PortId, RuleId};
 use lime_reference::{Installed, Place, Port};
 
+use super::groups;
 use super::packets;
 use super::random::Random;
 use super::rules;
@@ -47,6 +48,9 @@ pub fn network(random: &mut Random, packets: &[Vec<u8>]) -> Scenario {
         collects: random.chance(10),
         ..Scenario::default()
     };
+    if random.chance(70) {
+        groups::add(random, &mut scenario, packets);
+    }
     for i in 0..4 + random.below(40) {
         add_rule(random, &mut scenario, i as u64 + 1, packets);
     }
@@ -68,6 +72,7 @@ fn add_chain(random: &mut Random, scenario: &mut Scenario) {
 
 fn settings(random: &mut Random, port: &mut Port) {
     port.down = random.chance(6);
+    port.dead = random.chance(4);
     port.no_flood = random.chance(15);
     port.mtu = if port.place == Place::Local && random.chance(10) {
         random.pick(&MTUS)
@@ -87,7 +92,7 @@ fn steps(random: &mut Random, scenario: &mut Scenario, packets: Vec<Vec<u8>>) {
             clock = (clock + random.pick(&[1, 1, 1, 2])).min(scenario.staged);
             scenario.steps.push(Step::Clock(clock));
         }
-        if random.chance(1) {
+        if random.chance(2) {
             let mut port = scenario.ports[random.below(scenario.ports.len())].clone();
             settings(random, &mut port);
             scenario.steps.push(Step::Port(port));

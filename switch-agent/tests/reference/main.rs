@@ -1,12 +1,14 @@
 //! The kernel pipeline against the reference switch: random rules and random packets, by XDP and by TC, every byte and every counter.
 //!
 //! `LIME_CASES` says how many packets (20,000 by default), `LIME_SEED` where to start: a failure prints its own seed, with which it is found at once.
+//! `LIME_OFFLOADS`: scenarios of packets with something left to do (60).
 //! A case is one packet with one set of rules, by both kinds of programs. Needs root, like everything that loads kernel programs.
 #![allow(clippy::unwrap_used, reason = "tests panic")]
 
 mod bed;
 mod compare;
 mod generate;
+mod groups;
 mod offload;
 mod packets;
 mod random;
@@ -16,7 +18,7 @@ mod shrink;
 mod tap;
 
 use lime_core::Epoch;
-use lime_reference::{Fault, Outcome};
+use lime_reference::{Counted, Fault, Outcome};
 
 use bed::Bed;
 use generate::PACKETS;
@@ -83,8 +85,8 @@ fn scenarios_reach_everything() {
         for (outcome, bytes) in outcomes(&scenario, None).into_iter().zip(scenario.frames()) {
             let mut saw =
                 |what: &'static str, yes: bool| *seen.entry(what).or_insert(0) += usize::from(yes);
-            saw("rule", !outcome.rules.is_empty());
-            saw("two tables or switches", outcome.rules.len() > 1);
+            saw("rule", !outcome.counts.is_empty());
+            saw("two tables or switches", outcome.counts.len() > 1);
             saw("output", !outcome.sent.is_empty());
             saw("several outputs", outcome.sent.len() > 1);
             saw(
@@ -96,6 +98,21 @@ fn scenarios_reach_everything() {
                 outcome.ports.keys().any(|p| [5, 6, 15, 16].contains(&p.0)),
             );
             saw("action set", outcome.sets > 0);
+            let group = |by: &Counted| matches!(by, Counted::Group(..));
+            saw("group", outcome.counts.keys().any(group));
+            saw(
+                "groups of groups",
+                outcome.counts.keys().filter(|by| group(by)).count() > 1,
+            );
+            let bucket = |by: &Counted| matches!(by, Counted::Bucket(..));
+            saw(
+                "several buckets",
+                outcome.counts.keys().filter(|by| bucket(by)).count() > 1,
+            );
+            saw(
+                "event of a bucket",
+                outcome.events.iter().any(|e| bucket(&e.by)),
+            );
             saw("event", !outcome.events.is_empty());
             saw(
                 "event of a table-miss rule",
@@ -117,6 +134,10 @@ fn scenarios_reach_everything() {
         ("event", 300),
         ("action set", 500),
         ("another switch", 500),
+        ("group", 500),
+        ("groups of groups", 100),
+        ("several buckets", 100),
+        ("event of a bucket", 30),
     ];
     for (what, least) in least {
         assert!(
@@ -134,6 +155,8 @@ fn scenarios_reach_everything() {
         "output-to-in-port",
         "bad-set-field",
         "invalid-ttl",
+        "no-bucket",
+        "group-changed",
     ] {
         assert!(seen.contains_key(reason), "nothing is dropped for {reason}");
     }

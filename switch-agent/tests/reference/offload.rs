@@ -177,7 +177,7 @@ fn what_leaves_is_segmented_and_summed() {
     let mut bed = Bed::with_offloads();
     let first = setting("LIME_SEED", 1);
     let (mut packets, mut left) = (0, 0);
-    for seed in first..first + 60 {
+    for seed in first..first + setting("LIME_OFFLOADS", 60) {
         let mut random = Random::new(seed);
         let flows: Vec<Flow> = (0..10).map(|_| Flow::random(&mut random)).collect();
         let samples: Vec<Vec<u8>> = flows
@@ -210,6 +210,11 @@ fn what_leaves_is_segmented_and_summed() {
             if flow.udp && packet.segments.len() > 1 && tunnelled {
                 // Linux does not segment UDP any more that has been in a tunnel's headers, as for a copy to another host: what leaves by devices
                 // after that is lost. (The buffer is marked as encapsulated, and no helper takes that back.)
+                continue;
+            }
+            let relabelled = outcomes.iter().map(|o| o.relabelled).max().unwrap_or(0);
+            if packet.segments.len() > 1 && (relabelled > 1 || relabelled > 0 && tunnelled) {
+                // Labels of what is to be segmented are part of its link-layer header: they do not go into a tunnel, and are not popped.
                 continue;
             }
             let mut expected: Vec<(PortId, Vec<u8>)> =

@@ -1,5 +1,6 @@
 //! Random rules: every field, with masks where there are any, and every action that the data path has.
 
+use super::groups::GROUPS;
 use lime_core::PortNo;
 use lime_core::flow::{Action, Field, FieldMatch, Match, MetadataWrite, Rule, exthdr, sort_set};
 
@@ -83,10 +84,11 @@ fn metadata(random: &mut Random) -> MetadataWrite {
     }
 }
 
-/// Any action but a group: groups are not compared.
-fn action(random: &mut Random, matching: &Match) -> Action {
+/// Any action.
+pub fn action(random: &mut Random, matching: &Match) -> Action {
     match random.below(100) {
-        0..40 => output(random),
+        0..34 => output(random),
+        34..40 => Action::Group(random.pick(&GROUPS)),
         40..46 => Action::PopVlan,
         46..52 => Action::PushVlan(random.pick(&[0x8100, 0x88a8])),
         52..56 => Action::DecNwTtl,
@@ -104,7 +106,7 @@ fn action(random: &mut Random, matching: &Match) -> Action {
     }
 }
 
-fn output(random: &mut Random) -> Action {
+pub fn output(random: &mut Random) -> Action {
     let port = match random.below(20) {
         0 => PortNo::ALL,
         1 => PortNo::FLOOD,

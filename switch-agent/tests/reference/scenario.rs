@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use lime_core::flow::{Rule, ofctl};
+use lime_core::flow::{GroupMod, GroupTable, Rule, ofctl};
 use lime_core::{Epoch, PortId, PortNo, RuleId, SwitchId};
-use lime_reference::{Fault, Installed, Place, Port, World};
+use lime_reference::{Fault, GroupChange, Installed, Place, Port, World};
 
 /// Switches: 1 and 2.
 pub const SWITCHES: [SwitchId; 2] = [SwitchId(1), SwitchId(2)];
@@ -33,6 +33,8 @@ pub enum Step {
 pub struct Scenario {
     pub ports: Vec<Port>,
     pub rules: Vec<Installed>,
+    /// In the order of their epochs.
+    pub groups: Vec<GroupChange>,
     /// How far epochs are staged, from 1.
     pub staged: u32,
     /// Epochs are staged when the clock is to go there, and not all of them before the first packet.
@@ -47,6 +49,7 @@ impl Scenario {
         World {
             ports: self.ports.clone(),
             rules: self.rules.clone(),
+            groups: self.groups.clone(),
             clock: Epoch(1),
             fault,
         }
@@ -58,6 +61,24 @@ impl Scenario {
             Step::Packet { bytes, .. } => Some(&bytes[..]),
             Step::Clock(_) | Step::Port(_) => None,
         })
+    }
+
+    /// Whether the changes of groups are such as a coordinator lets through.
+    pub fn sound(&self) -> bool {
+        SWITCHES.iter().all(|&switch| {
+            let mut table = GroupTable::default();
+            let mut ids = 0..;
+            let mut next = || RuleId(ids.next().unwrap_or_default());
+            let changes = self.groups.iter().filter(|c| c.switch == switch);
+            let mut applied = changes.map(|c| table.apply(vec![c.change.clone()], &mut next));
+            applied.all(|result| result.is_ok())
+        })
+    }
+
+    /// What an epoch changes of its switch's groups.
+    pub fn group_mods(&self, epoch: u32) -> Vec<GroupMod> {
+        let changes = self.groups.iter().filter(|c| c.from == Epoch(epoch));
+        changes.map(|c| c.change.clone()).collect()
     }
 
     /// What an epoch brings and takes, and where.
@@ -90,6 +111,7 @@ pub fn ports() -> Vec<Port> {
         number: PortNo(number),
         place,
         down: false,
+        dead: false,
         no_flood: false,
         mtu: 0,
     };
@@ -130,6 +152,14 @@ impl fmt::Display for Scenario {
                 ofctl::format_rule(rule)
             )?;
         }
+        for GroupChange {
+            switch,
+            from,
+            change,
+        } in &self.groups
+        {
+            writeln!(f, "  groups of switch {switch}, from {from}: {change:?}")?;
+        }
         for step in &self.steps {
             match step {
                 Step::Packet { port, bytes } => writeln!(
@@ -148,20 +178,21 @@ impl fmt::Display for Scenario {
 
 /// Whether a port has no particular settings.
 pub fn plain(port: &Port) -> bool {
-    !port.down && !port.no_flood && port.mtu == 0
+    !port.down && !port.dead && !port.no_flood && port.mtu == 0
 }
 
 fn write_port(f: &mut fmt::Formatter<'_>, port: &Port) -> fmt::Result {
     let Port {
         id,
         down,
+        dead,
         no_flood,
         mtu,
         ..
     } = port;
     writeln!(
         f,
-        "  port {id}: down {down}, no_flood {no_flood}, mtu {mtu}"
+        "  port {id}: down {down}, dead {dead}, no_flood {no_flood}, mtu {mtu}"
     )
 }
 

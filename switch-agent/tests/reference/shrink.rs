@@ -1,5 +1,6 @@
 //! Makes a failing scenario smaller, for as long as it still fails.
 
+use lime_core::flow::{Group, GroupMod};
 use lime_reference::Installed;
 
 use super::scenario::{Scenario, Step, plain};
@@ -48,6 +49,14 @@ fn simpler(scenario: &Scenario) -> Vec<Scenario> {
     for range in parts(scenario.rules.len()) {
         with(&|s| drop(s.rules.drain(range.clone())));
     }
+    for range in parts(scenario.groups.len()) {
+        with(&|s| drop(s.groups.drain(range.clone())));
+    }
+    for (i, change) in scenario.groups.iter().enumerate() {
+        if let GroupMod::Add(group) | GroupMod::Modify(group) = &change.change {
+            simpler_group(i, group, &mut with);
+        }
+    }
     for (flag, clear) in [
         (scenario.late, clear_late as fn(&mut Scenario)),
         (scenario.collects, clear_collects),
@@ -63,7 +72,7 @@ fn simpler(scenario: &Scenario) -> Vec<Scenario> {
         if !plain(port) {
             with(&|s| {
                 let port = &mut s.ports[i];
-                (port.down, port.no_flood, port.mtu) = (false, false, 0);
+                (port.down, port.dead, port.no_flood, port.mtu) = (false, false, false, 0);
             });
         }
     }
@@ -79,7 +88,7 @@ fn simpler(scenario: &Scenario) -> Vec<Scenario> {
             }
         }
     }
-    all.retain(|s| s.rules.iter().all(|r| r.rule.check().is_ok()));
+    all.retain(|s| s.sound() && s.rules.iter().all(|r| r.rule.check().is_ok()));
     all
 }
 
@@ -123,5 +132,30 @@ fn simpler_rule(i: usize, installed: &Installed, with: &mut impl FnMut(&dyn Fn(&
     }
     if rule.goto_table.is_some() {
         with(&|s| s.rules[i].rule.goto_table = None);
+    }
+}
+
+fn simpler_group(i: usize, group: &Group, with: &mut impl FnMut(&dyn Fn(&mut Scenario))) {
+    let mut change = |change: &dyn Fn(&mut Group)| {
+        with(&|s| {
+            if let GroupMod::Add(group) | GroupMod::Modify(group) = &mut s.groups[i].change {
+                change(group);
+            }
+        });
+    };
+    for (b, bucket) in group.buckets.iter().enumerate() {
+        change(&|g| _ = g.buckets.remove(b));
+        for a in 0..bucket.actions.len() {
+            change(&|g| _ = g.buckets[b].actions.remove(a));
+        }
+        if bucket.watch_port.is_some() {
+            change(&|g| g.buckets[b].watch_port = None);
+        }
+        if bucket.watch_group.is_some() {
+            change(&|g| g.buckets[b].watch_group = None);
+        }
+        if bucket.weight > 1 {
+            change(&|g| g.buckets[b].weight = 1);
+        }
     }
 }
