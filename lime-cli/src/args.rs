@@ -3,7 +3,8 @@
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::commands::{
-    completions, events, group, host, link, migrate, network, packet_out, port, rule, stats, switch,
+    bundle, completions, events, group, host, link, migrate, network, packet_out, port, rule,
+    stats, switch,
 };
 
 const AFTER_HELP: &str = "\
@@ -85,6 +86,8 @@ pub enum Command {
     /// Groups of a switch
     #[command(subcommand)]
     Group(group::Command),
+    /// Change rules and groups of a switch together, all or nothing
+    Bundle(bundle::Command),
     /// Counters of ports
     Stats(stats::Command),
     /// Packets that rules send to the controller

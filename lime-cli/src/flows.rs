@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, Read};
 
-use lime_core::flow::FlowMod;
 use lime_core::flow::ofctl::SyntaxError;
 
 use crate::error::CliError;
@@ -17,34 +16,32 @@ pub fn bad_flow(text: &str, error: &SyntaxError) -> CliError {
     CliError::Usage(format!("{error}\n  {text}\n  {mark}^"))
 }
 
-/// One flow per line; empty lines and what follows a `#` are skipped. Either all are good or none is taken: errors name the line.
-pub fn read_lines(
+/// One change per line; empty lines and what follows a `#` are skipped. Either all are good or none is taken: errors name the line.
+pub fn read_lines<T>(
     path: &str,
-    parse: impl Fn(&str) -> Result<FlowMod, SyntaxError>,
-) -> Result<Vec<FlowMod>, CliError> {
+    parse: impl Fn(&str) -> Result<T, CliError>,
+) -> Result<Vec<T>, CliError> {
     let (name, text) = read_text(path)?;
     parse_lines(&name, &text, parse)
 }
 
-fn parse_lines(
+fn parse_lines<T>(
     name: &str,
     text: &str,
-    parse: impl Fn(&str) -> Result<FlowMod, SyntaxError>,
-) -> Result<Vec<FlowMod>, CliError> {
-    let mut mods = Vec::new();
+    parse: impl Fn(&str) -> Result<T, CliError>,
+) -> Result<Vec<T>, CliError> {
+    let mut all = Vec::new();
     for (i, line) in text.lines().enumerate() {
-        let flow = line.split('#').next().unwrap_or_default();
-        if flow.trim().is_empty() {
+        let line = line.split('#').next().unwrap_or_default();
+        if line.trim().is_empty() {
             continue;
         }
-        mods.push(parse(flow).map_err(|e| {
-            let CliError::Usage(text) = bad_flow(line, &e) else {
-                return CliError::Usage(e.to_string());
-            };
-            CliError::Usage(format!("{name}: line {}, {text}", i + 1))
+        all.push(parse(line).map_err(|e| match e {
+            CliError::Usage(text) => CliError::Usage(format!("{name}: line {}, {text}", i + 1)),
+            other => other,
         })?);
     }
-    Ok(mods)
+    Ok(all)
 }
 
 /// The text of a file, or of standard input for `-`.
@@ -72,9 +69,13 @@ fn read_text(path: &str) -> Result<(String, String), CliError> {
 
 #[cfg(test)]
 mod tests {
-    use lime_core::flow::ofctl::parse_mod;
+    use lime_core::flow::FlowMod;
 
     use super::*;
+
+    fn parse_mod(text: &str) -> Result<FlowMod, CliError> {
+        lime_core::flow::ofctl::parse_mod(text).map_err(|e| bad_flow(text, &e))
+    }
 
     #[test]
     fn comments_and_empty_lines_are_skipped() {

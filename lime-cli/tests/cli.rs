@@ -6,65 +6,14 @@
 
 mod mock;
 
-use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lime_core::flow::ofctl::parse_rule;
 use lime_proto::v1;
+use mock::run::{lime, lime_with_input, run_at};
 use mock::{Mock, State};
 use serde_json::Value;
-
-/// What a run of the command left.
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Run {
-    fn ok(self) -> String {
-        assert_eq!((self.code, &*self.stderr), (0, ""), "{}", self.stdout);
-        self.stdout
-    }
-
-    fn json(self) -> Value {
-        serde_json::from_str(&self.ok()).unwrap()
-    }
-
-    fn failed(self, code: i32) -> String {
-        assert_eq!(self.code, code, "{}\n{}", self.stdout, self.stderr);
-        self.stderr
-    }
-}
-
-fn run_at(coordinator: &str, args: &[&str], input: &str) -> Run {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_lime"))
-        .args(args)
-        .env("LIME_COORDINATOR", coordinator)
-        .env("COLUMNS", "200")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A command that does not read its input may be gone already.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    Run {
-        code: output.status.code().unwrap(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-fn lime(mock: &Mock, args: &[&str]) -> Run {
-    run_at(&format!("http://{}", mock.address), args, "")
-}
-
-fn lime_with_input(mock: &Mock, args: &[&str], input: &str) -> Run {
-    run_at(&format!("http://{}", mock.address), args, input)
-}
 
 /// One network with a switch and a port on host a; host b is empty.
 fn acme() -> Mock {

@@ -3,6 +3,7 @@
 //! What comes in is untrusted: every conversion into a domain type checks widths, numbers and counts, and names the field that is
 //! wrong. What goes out cannot fail.
 
+mod bundle;
 mod error;
 mod groups;
 mod messages;

@@ -75,6 +75,47 @@ impl Definition {
     }
 }
 
+/// Reads a group as `ovs-ofctl` writes it: `group_id=1,type=select,bucket=weight:5,output:1,bucket=output:2`.
+pub fn definition(text: &str) -> Result<Group, CliError> {
+    let wrong = |what: String| CliError::Usage(format!("group {:?}: {what}", text.trim()));
+    let mut parts = text.split(",bucket=");
+    let (mut id, mut kind) = (None, None);
+    for item in parts.next().unwrap_or_default().split(',') {
+        let item = item.trim();
+        match item.split_once('=') {
+            Some(("group_id", n)) => {
+                id =
+                    Some(n.parse().map_err(|_| {
+                        wrong(format!("group_id {n:?} is no number below 4294967296"))
+                    })?);
+            }
+            Some(("type", name)) => {
+                let named = Kind::from_str(&name.replace('_', "-"), false);
+                kind = Some(named.map_err(|_| {
+                    wrong(format!(
+                        "type {name:?} is none of all, select, indirect, ff"
+                    ))
+                })?);
+            }
+            _ => {
+                return Err(wrong(format!(
+                    "{item:?} is not understood: write group_id=, type= and bucket="
+                )));
+            }
+        }
+    }
+    let buckets = parts.map(bucket);
+    let group = Group {
+        id: id.ok_or_else(|| wrong("group_id= is missing".to_owned()))?,
+        kind: kind
+            .ok_or_else(|| wrong("type= is missing".to_owned()))?
+            .into(),
+        buckets: buckets.collect::<Result<_, _>>()?,
+    };
+    group.check().map_err(|e| wrong(e.to_string()))?;
+    Ok(group)
+}
+
 /// Reads `weight:5,watch_port:2,watch_group:3,actions=output:1`; `actions=` may be left out.
 fn bucket(text: &str) -> Result<Bucket, CliError> {
     let mut bucket = Bucket::new(Vec::new());
@@ -262,6 +303,30 @@ mod tests {
     use lime_core::flow::Action;
 
     use super::*;
+
+    #[test]
+    fn groups_are_read_as_ovs_ofctl_writes_them() {
+        let read =
+            definition(" group_id=7,type=select,bucket=weight:2,output:1,bucket=actions=output:2");
+        let read = read.unwrap();
+        assert_eq!((read.id, read.kind), (7, GroupType::Select));
+        let weights: Vec<_> = read.buckets.iter().map(|b| b.weight).collect();
+        assert_eq!(weights, [2, 1]);
+        assert_eq!(read.buckets[1].actions, [Action::output(PortNo(2))]);
+        let failover = definition("group_id=1,type=fast_failover").unwrap();
+        assert_eq!(failover.kind, GroupType::FastFailover);
+        for bad in [
+            "type=all",
+            "group_id=1",
+            "group_id=x,type=all",
+            "group_id=1,type=some",
+            "group_id=1,type=all,buckets=output:1",
+            "group_id=1,type=indirect",
+            "group_id=1,type=all,bucket=weight:3,output:1",
+        ] {
+            assert!(definition(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn buckets_are_read_as_ovs_ofctl_writes_them() {

@@ -1,5 +1,6 @@
 //! One room per command: its arguments, and what it asks and prints.
 
+pub mod bundle;
 pub mod completions;
 pub mod events;
 pub mod group;
@@ -28,6 +29,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         Command::Host(c) => host::run(&ctx, c).await,
         Command::Rule(c) => rule::run(&ctx, c).await,
         Command::Group(c) => group::run(&ctx, c).await,
+        Command::Bundle(c) => bundle::run(&ctx, c).await,
         Command::Stats(c) => stats::run(&ctx, c).await,
         Command::Events(c) => events::run(&ctx, c).await,
         Command::PacketOut(c) => packet_out::run(&ctx, c).await,

@@ -164,9 +164,10 @@ fn collect(
     file: Option<&str>,
     parse: impl Fn(&str) -> Result<FlowMod, lime_core::flow::ofctl::SyntaxError>,
 ) -> Result<Vec<FlowMod>, CliError> {
+    let parse = |text: &str| parse(text).map_err(|e| bad_flow(text, &e));
     let mut mods = arguments
         .iter()
-        .map(|text| parse(text).map_err(|e| bad_flow(text, &e)))
+        .map(|text| parse(text))
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(path) = file {
         mods.extend(read_lines(path, parse)?);
@@ -198,7 +199,8 @@ async fn update(
     })
 }
 
-fn rules(n: u32) -> String {
+/// "3 rules"
+pub fn rules(n: u32) -> String {
     format!("{n} rule{}", if n == 1 { "" } else { "s" })
 }
 

@@ -1,5 +1,7 @@
 //! A coordinator for tests: keeps what it is told in memory and answers as the real one, in a thread of its own.
 
+pub mod run;
+
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,6 +26,7 @@ pub struct State {
     pub stats: Vec<v1::PortStatsOf>,
     /// What was asked for.
     pub updates: Vec<v1::UpdateRulesRequest>,
+    pub bundles: Vec<v1::UpdateSwitchRequest>,
     pub packet_outs: Vec<v1::SendPacketOutRequest>,
     pub migrations: Vec<v1::MigrationRequest>,
     pub moves: Vec<v1::MovePortRequest>,
@@ -386,6 +389,18 @@ impl Lime for Service {
 
     async fn delete_group(&self, _: Request<v1::DeleteGroupRequest>) -> Answer<Empty> {
         ok(Empty {})
+    }
+
+    async fn update_switch(
+        &self,
+        r: Request<v1::UpdateSwitchRequest>,
+    ) -> Answer<v1::UpdateSwitchResponse> {
+        self.state().bundles.push(r.into_inner());
+        ok(v1::UpdateSwitchResponse {
+            epoch: 10,
+            rules_added: 1,
+            rules_removed: 2,
+        })
     }
 
     async fn update_groups(

@@ -30,6 +30,7 @@ use crate::shared::Shared;
 pub use controllers::{Connection, QUEUE, Sink};
 pub use counters::Finals;
 pub use state::State;
+pub use updates::MAX_MODS;
 
 /// Jobs that may wait.
 const MAILBOX: usize = 4096;

@@ -9,7 +9,6 @@ use tonic::Status;
 use v1::coordinator_message::Message;
 
 use super::state::State;
-use super::updates::NoGroup;
 use crate::agents::{Session, Waiting};
 
 /// Packet-outs that may be under way in one network.
@@ -63,7 +62,7 @@ impl State {
         if let Some(group) = self.rules.missing_group(id, packet.actions.iter()) {
             return Err(Status::invalid_argument(format!(
                 "packet_out: {}",
-                NoGroup(group)
+                lime_core::model::NoGroup(group)
             )));
         }
         let exact = packet.actions.iter().any(|a| {

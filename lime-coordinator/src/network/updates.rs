@@ -1,10 +1,10 @@
 //! Changes of rules and groups.
 
-use lime_core::flow::{FlowMod, GroupMod, GroupModError, MAX_GROUPS};
+use lime_core::flow::{GroupModError, MAX_GROUPS, Rule, SwitchMod, UpdateError};
 use lime_core::log::{EntryKind, MAX_PENDING, StageError, Ticket};
+use lime_core::model::ChangeError;
 use lime_core::{HostId, SwitchId};
-use thiserror::Error;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::state::State;
 
@@ -14,11 +14,6 @@ pub const MAX_RULES: usize = 1_000_000;
 /// Changes in one request.
 pub const MAX_MODS: usize = 500_000;
 
-/// A group that is not there (OpenFlow 1.3.5, 7.4.4.4: OFPBAC_BAD_OUT_GROUP).
-#[derive(Debug, Error)]
-#[error("group {0} does not exist on this switch: create it first")]
-pub struct NoGroup(pub u32);
-
 /// What an update did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Updated {
@@ -26,8 +21,28 @@ pub struct Updated {
     pub ticket: Ticket,
     /// New rules.
     pub added: u32,
-    /// Rules that are gone.
+    /// Rules that are gone, those that ran deleted groups among them.
     pub removed: u32,
+}
+
+/// What kind of failure a refusal is.
+fn code(error: &ChangeError) -> Code {
+    match error {
+        ChangeError::Rule { .. } | ChangeError::NoGroup { .. } => Code::InvalidArgument,
+        ChangeError::Rules(UpdateError::Full(_)) => Code::ResourceExhausted,
+        ChangeError::Rules(UpdateError::Overlap { .. }) => Code::FailedPrecondition,
+        ChangeError::Group { error, .. } => match error {
+            GroupModError::Exists(_) => Code::AlreadyExists,
+            GroupModError::Unknown(_) => Code::NotFound,
+            GroupModError::Chained { .. } => Code::FailedPrecondition,
+            GroupModError::TooMany(_) => Code::ResourceExhausted,
+            GroupModError::Invalid { .. }
+            | GroupModError::UsesUnknown { .. }
+            | GroupModError::Loop(_)
+            | GroupModError::TooManyCopies { .. }
+            | GroupModError::WatchesTooMuch { .. } => Code::InvalidArgument,
+        },
+    }
 }
 
 impl State {
@@ -46,91 +61,35 @@ impl State {
         }
     }
 
-    /// Decides an update and submits it; all of it becomes visible at once, on all instances.
-    pub fn update(&mut self, switch: &str, mods: Vec<FlowMod>) -> Result<Updated, Status> {
+    /// Decides changes of a switch's rules and groups and submits them; all of them become visible at once, on all instances, together with
+    /// the end of the rules that ran deleted groups.
+    pub fn update(&mut self, switch: &str, mods: Vec<SwitchMod>) -> Result<Updated, Status> {
         let network = self.model.name.clone();
         let id = self.switch(switch)?.id;
-        if mods.len() > MAX_MODS {
-            return Err(Status::invalid_argument(format!(
-                "mods: {} changes in one update, at most {MAX_MODS} are allowed",
-                mods.len()
-            )));
-        }
-        self.check_backlog()?;
-        for (i, m) in mods.iter().enumerate() {
-            let Some(rule) = m.rule() else { continue };
-            let wrong = |e: &dyn std::fmt::Display| {
-                Status::invalid_argument(format!("mods[{i}].rule: {e}"))
-            };
-            rule.check().map_err(|e| wrong(&e))?;
-            let actions = rule.actions.iter().chain(&rule.write_actions);
-            if let Some(group) = self.rules.missing_group(id, actions) {
-                return Err(wrong(&NoGroup(group)));
+        let groups = mods.iter().filter(|m| matches!(m, SwitchMod::Group(_)));
+        let groups = groups.count();
+        for (what, count, most) in [
+            ("update", mods.len(), MAX_MODS),
+            ("update of groups", groups, MAX_GROUPS),
+        ] {
+            if count > most {
+                return Err(Status::invalid_argument(format!(
+                    "mods: {count} changes in one {what}, at most {most} are allowed"
+                )));
             }
-        }
-        let ids = &self.shared.ids;
-        let mut kind = self
-            .rules
-            .apply(id, mods, || ids.rule(), MAX_RULES)
-            .map_err(|e| {
-                let message = format!("switch {network}/{switch}: {e}");
-                match e {
-                    lime_core::flow::UpdateError::Full(_) => Status::resource_exhausted(message),
-                    lime_core::flow::UpdateError::Overlap { .. } => {
-                        Status::failed_precondition(message)
-                    }
-                }
-            })?;
-        self.begin_lifetimes(&mut kind);
-        self.submit_if_room(id, kind)
-    }
-
-    /// Decides a change of groups and submits it; all of it becomes visible at once, on all instances, together with the end of the
-    /// rules that ran deleted groups.
-    /// Also gives how many rules those are.
-    pub fn update_groups(
-        &mut self,
-        switch: &str,
-        mods: Vec<GroupMod>,
-    ) -> Result<(Updated, u32), Status> {
-        let network = self.model.name.clone();
-        let id = self.switch(switch)?.id;
-        if mods.len() > MAX_GROUPS {
-            return Err(Status::invalid_argument(format!(
-                "mods: {} changes in one request, at most {MAX_GROUPS} are allowed",
-                mods.len()
-            )));
         }
         self.check_backlog()?;
         let ids = &self.shared.ids;
         let mut kind = self
             .rules
-            .apply_groups(id, mods, || ids.rule())
-            .map_err(|e| {
-                let message = format!("switch {network}/{switch}: {e}");
-                match e {
-                    GroupModError::Exists(_) => Status::already_exists(message),
-                    GroupModError::Unknown(_) => Status::not_found(message),
-                    GroupModError::Chained { .. } => Status::failed_precondition(message),
-                    GroupModError::TooMany(_) => Status::resource_exhausted(message),
-                    GroupModError::Invalid { .. }
-                    | GroupModError::UsesUnknown { .. }
-                    | GroupModError::Loop(_)
-                    | GroupModError::TooManyCopies { .. }
-                    | GroupModError::WatchesTooMuch { .. } => Status::invalid_argument(message),
-                }
-            })?;
-        let rules = match &kind {
-            EntryKind::Update { remove, .. } => {
-                remove.iter().filter(|r| r.rule.part.is_none()).count()
-            }
-            _ => 0,
-        };
-        let rules = u32::try_from(rules).unwrap_or(u32::MAX);
+            .change(id, mods, || ids.rule(), MAX_RULES)
+            .map_err(|e| Status::new(code(&e), format!("switch {network}/{switch}: {e}")))?;
         self.begin_lifetimes(&mut kind);
         let updated = self.submit_if_room(id, kind)?;
-        self.tell_dead_ports(id);
-        Ok((updated, rules))
+        if groups > 0 {
+            self.tell_dead_ports(id);
+        }
+        Ok(updated)
     }
 
     fn check_backlog(&self) -> Result<(), Status> {
@@ -167,8 +126,12 @@ impl State {
         let EntryKind::Update { add, remove, .. } = &kind else {
             return Err(Status::internal("an update that is none"));
         };
-        let (added, removed) = (add.len(), remove.len());
-        let need = i64::try_from(added).unwrap_or(i64::MAX);
+        let rules = |of: &mut dyn Iterator<Item = &Rule>| {
+            u32::try_from(of.filter(|r| r.part.is_none()).count()).unwrap_or(u32::MAX)
+        };
+        let added = rules(&mut add.iter().map(|a| a.rule.as_ref()));
+        let removed = rules(&mut remove.iter().map(|r| r.rule.as_ref()));
+        let need = i64::try_from(add.len()).unwrap_or(i64::MAX);
         // Checked before it is in the log: a host that could not stage it would hold everybody up.
         let mut full = self.host_without_room(instances.iter().copied(), need);
         if full.is_some() {
@@ -180,7 +143,7 @@ impl State {
         if let Some((host, free)) = full {
             self.undo_rules(&kind);
             return Err(Status::resource_exhausted(format!(
-                "host {host} has room for {} more rules, and the update adds {added}",
+                "host {host} has room for {} more rules, and the update adds {need}",
                 free.max(0)
             )));
         }
@@ -188,11 +151,10 @@ impl State {
             self.shared.hosts.take_rules(*host, need);
         }
         let ticket = self.submit(kind);
-        let number = |n| u32::try_from(n).unwrap_or(u32::MAX);
         Ok(Updated {
             ticket,
-            added: number(added),
-            removed: number(removed),
+            added,
+            removed,
         })
     }
 

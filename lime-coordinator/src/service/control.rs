@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use v1::control_reply::Reply;
 use v1::control_request::Request as Asked;
 
+use super::bundles::Bundles;
 use super::events::until_overflow;
 use super::groups::{group_mods_of, groups_of};
 use super::rules::{mods_of, packet_of, ports_of, rules_of};
@@ -49,6 +50,7 @@ impl v1::controller_server::Controller for ControlService {
             shared: Arc::clone(&self.shared),
             connection,
             last: Ticket(0),
+            bundles: Bundles::default(),
             packet_outs: Arc::default(),
         };
         self.shared.tasks.spawn(channel.run(incoming));
@@ -62,6 +64,7 @@ struct Channel {
     connection: Connection,
     /// The newest submission of this connection.
     last: Ticket,
+    bundles: Bundles,
     /// Its packet-outs that are not done.
     packet_outs: Arc<Mutex<BTreeSet<u64>>>,
 }
@@ -180,16 +183,48 @@ impl Channel {
                 same_network(network, &request.network)?;
                 let mods = group_mods_of(request.mods)?;
                 self.submit(network, xid, move |s| {
-                    let (updated, removed_rules) = s.update_groups(&request.switch, mods)?;
+                    let updated = s.update(&request.switch, mods)?;
                     let reply = move |epoch: Epoch| {
                         Reply::GroupsUpdated(v1::UpdateGroupsResponse {
                             epoch: epoch.0,
-                            removed_rules,
+                            removed_rules: updated.removed,
                         })
                     };
                     Ok((updated.ticket, reply))
                 })
                 .await
+            }
+            Asked::OpenBundle(request) => {
+                // Known now already, so that not a whole bundle is sent in vain.
+                let switch = request.switch.clone();
+                network
+                    .call(move |s| s.switch(&switch).map(|_| ()))
+                    .await??;
+                let opened = self.bundles.open(request);
+                self.done(xid, opened)
+            }
+            Asked::AddToBundle(request) => {
+                let added = self.bundles.add(request);
+                self.done(xid, added)
+            }
+            Asked::CommitBundle(request) => {
+                let (switch, mods) = self.bundles.take(request.bundle_id)?;
+                self.submit(network, xid, move |s| {
+                    let updated = s.update(&switch, mods)?;
+                    let reply = move |epoch: Epoch| {
+                        Reply::Committed(v1::UpdateSwitchResponse {
+                            epoch: epoch.0,
+                            rules_added: updated.added,
+                            rules_removed: updated.removed,
+                        })
+                    };
+                    Ok((updated.ticket, reply))
+                })
+                .await
+            }
+            Asked::DiscardBundle(request) => {
+                let taken = self.bundles.take(request.bundle_id);
+                self.done(xid, taken.map(drop))
             }
             Asked::GroupStats(request) => {
                 same_network(network, &request.network)?;
@@ -216,6 +251,15 @@ impl Channel {
                 Ok(())
             }
         }
+    }
+
+    /// Answers what is done at once.
+    fn done(&self, xid: u64, result: Result<(), Status>) -> Result<(), Status> {
+        result?;
+        if xid != 0 {
+            self.connection.send(xid, Reply::Done(v1::Empty {}));
+        }
+        Ok(())
     }
 
     /// Submits with `f`, which also says how the reply is made when that has taken effect everywhere.

@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use lime_core::flow::{Group, GroupMod};
+use lime_core::flow::{Group, GroupMod, SwitchMod};
 use lime_proto::v1;
 use tonic::Status;
 
 use super::LimeService;
-use super::rules::gather;
+use super::rules::{convert, gather};
 use crate::network::Handle;
 use crate::shared::Shared;
 
 /// The domain's form of a change.
-pub(super) fn group_mods_of(mods: Vec<v1::GroupMod>) -> Result<Vec<GroupMod>, Status> {
-    let mods = mods.into_iter().enumerate();
-    mods.map(|(i, m)| GroupMod::try_from(m).map_err(|e| e.within(&format!("mods[{i}]")).into()))
-        .collect()
+pub(super) fn group_mods_of(mods: Vec<v1::GroupMod>) -> Result<Vec<SwitchMod>, Status> {
+    convert(mods, 0, |m| GroupMod::try_from(m).map(SwitchMod::Group))
 }
 
 /// A switch's groups, with their counters if asked for.
@@ -51,11 +49,11 @@ impl LimeService {
         &self,
         network: &str,
         switch: String,
-        mods: Vec<GroupMod>,
+        mods: Vec<SwitchMod>,
         must_exist: Option<u32>,
     ) -> Result<v1::UpdateGroupsResponse, Status> {
         let network = self.network(network)?;
-        let (epoch, removed_rules) = network
+        let (epoch, updated) = network
             .complete_with(move |s| {
                 if let Some(id) = must_exist {
                     let at = s.switch(&switch)?.id;
@@ -66,13 +64,13 @@ impl LimeService {
                         )));
                     }
                 }
-                let (updated, removed_rules) = s.update_groups(&switch, mods)?;
-                Ok((updated.ticket, removed_rules))
+                let updated = s.update(&switch, mods)?;
+                Ok((updated.ticket, updated))
             })
             .await?;
         Ok(v1::UpdateGroupsResponse {
             epoch: epoch.0,
-            removed_rules,
+            removed_rules: updated.removed,
         })
     }
 
@@ -94,7 +92,7 @@ impl LimeService {
             .ok_or_else(|| Status::invalid_argument("group: is missing"))?;
         let group = Group::try_from(group)?;
         let reply = v1::Group::from(&group);
-        let mods = vec![GroupMod::Add(group)];
+        let mods = vec![SwitchMod::Group(GroupMod::Add(group))];
         self.change_groups(&request.network, request.switch, mods, None)
             .await?;
         Ok(reply)
@@ -105,7 +103,7 @@ impl LimeService {
         request: v1::DeleteGroupRequest,
     ) -> Result<v1::Empty, Status> {
         let id = request.group_id;
-        let mods = vec![GroupMod::Delete(Some(id))];
+        let mods = vec![SwitchMod::Group(GroupMod::Delete(Some(id)))];
         self.change_groups(&request.network, request.switch, mods, Some(id))
             .await?;
         Ok(v1::Empty {})

@@ -1,5 +1,6 @@
 //! The gRPC services for operators, tenants and controllers: requests become operations, errors become status codes.
 
+mod bundles;
 mod control;
 mod events;
 mod groups;
@@ -145,6 +146,7 @@ serve! {
     delete_group: DeleteGroupRequest -> v1::Empty;
     list_groups: ListGroupsRequest -> v1::ListGroupsResponse;
     update_groups: UpdateGroupsRequest -> v1::UpdateGroupsResponse;
+    update_switch: UpdateSwitchRequest -> v1::UpdateSwitchResponse;
     port_stats: PortStatsRequest -> v1::PortStatsResponse;
     watch_events: WatchEventsRequest -> Out<v1::ControllerEvent>;
     send_packet_out: SendPacketOutRequest -> v1::Empty;

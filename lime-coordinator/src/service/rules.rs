@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use lime_core::SwitchId;
-use lime_core::flow::FlowMod;
+use lime_core::flow::{FlowMod, SwitchMod};
+use lime_proto::convert::ConvertError;
 use lime_proto::v1;
 use tonic::Status;
 
@@ -16,9 +17,18 @@ use crate::shared::Shared;
 const PART: usize = 2000;
 
 /// The domain's form of an update.
-pub(super) fn mods_of(mods: Vec<v1::FlowMod>) -> Result<Vec<FlowMod>, Status> {
+pub(super) fn mods_of(mods: Vec<v1::FlowMod>) -> Result<Vec<SwitchMod>, Status> {
+    convert(mods, 0, |m| FlowMod::try_from(m).map(SwitchMod::Rule))
+}
+
+/// The domain's form of changes, of which the first is the `at`th of its request.
+pub(super) fn convert<T, M>(
+    mods: Vec<T>,
+    at: usize,
+    one: impl Fn(T) -> Result<M, ConvertError>,
+) -> Result<Vec<M>, Status> {
     let mods = mods.into_iter().enumerate();
-    mods.map(|(i, m)| FlowMod::try_from(m).map_err(|e| e.within(&format!("mods[{i}]")).into()))
+    mods.map(|(i, m)| one(m).map_err(|e| e.within(&format!("mods[{}]", at + i)).into()))
         .collect()
 }
 

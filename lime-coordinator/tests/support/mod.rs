@@ -3,6 +3,7 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod agent;
+pub mod channel;
 pub mod lab;
 
 pub use agent::FakeAgent;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Match, Rule};
+use super::{Action, GroupMod, Match, Rule};
 use crate::PortNo;
 
 /// Table number that stands for all tables in deletes (OpenFlow 1.3.5, 7.3.4.1, OFPTT_ALL).
@@ -116,6 +116,15 @@ impl Modify {
             ..old.clone()
         }
     }
+}
+
+/// One change of what a switch holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SwitchMod {
+    /// Of its rules.
+    Rule(FlowMod),
+    /// Of its groups.
+    Group(GroupMod),
 }
 
 /// One change.

@@ -1,5 +1,6 @@
 //! Entries of the log, and what the sequencer asks for.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -132,6 +133,56 @@ impl EntryKind {
             EntryKind::Update { add, remove, .. } => (add.len() + remove.len()).max(1),
             _ => 1,
         }
+    }
+
+    /// Joins to this update the one behind it; gives that back if they are not both updates of one switch. A rule that comes and goes
+    /// within one entry is never visible and leaves both lists for `passed`.
+    pub fn absorb(&mut self, behind: EntryKind) -> Option<EntryKind> {
+        let EntryKind::Update {
+            switch,
+            add: adds,
+            remove: removes,
+            passed: passes,
+        } = self
+        else {
+            return Some(behind);
+        };
+        let (mut add, remove, passed) = match behind {
+            EntryKind::Update {
+                switch: same,
+                add,
+                remove,
+                passed,
+            } if same == *switch => (add, remove, passed),
+            other => return Some(other),
+        };
+        let gone: BTreeSet<RuleId> = remove.iter().map(|r| r.id).collect();
+        let mut here = BTreeMap::new();
+        if !gone.is_empty() {
+            adds.retain(|a| {
+                let goes = gone.contains(&a.id);
+                if goes {
+                    here.insert(a.id, a.continues);
+                }
+                !goes
+            });
+        }
+        // What goes on from a rule that never was visible goes on from what was before that, if anything.
+        for added in &mut add {
+            if let Some(before) = added.continues.and_then(|id| here.get(&id)) {
+                added.continues = *before;
+            }
+        }
+        for removed in remove {
+            if here.contains_key(&removed.id) {
+                passes.push(removed);
+            } else {
+                removes.push(removed);
+            }
+        }
+        passes.extend(passed);
+        adds.extend(add);
+        None
     }
 }
 

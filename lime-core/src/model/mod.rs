@@ -2,10 +2,12 @@
 //!
 //! [`Network`] is data that goes into the store as a whole; [`desired`] derives from it what each host is told; [`RuleBook`] has the rules.
 
+mod change;
 mod desired;
 mod network;
 mod rules;
 
+pub use change::*;
 pub use desired::*;
 pub use network::*;
 pub use rules::*;

@@ -1,6 +1,5 @@
 //! The protocol: what becomes possible when something has happened.
 
-use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
 
@@ -63,7 +62,11 @@ impl<E> Sequencer<E> {
             let Some((ticket, kind)) = self.pending.pop_front() else {
                 break;
             };
-            if let Some(kind) = merge(batch.last_mut(), kind) {
+            let apart = match batch.last_mut() {
+                Some(entry) => entry.kind.absorb(kind),
+                None => Some(kind),
+            };
+            if let Some(kind) = apart {
                 let before = self.last;
                 self.last = before.next();
                 if let EntryKind::Join { switch: None, host } = kind {
@@ -259,45 +262,5 @@ impl<E> Sequencer<E> {
                 self.barriers.push(barrier);
             }
         }
-    }
-}
-
-/// Joins an update to the one before it, if that is of the same switch. A rule that comes and goes within one entry is never visible
-/// and leaves both lists for `passed`. Returns what needs an entry of its own.
-fn merge(into: Option<&mut Entry>, kind: EntryKind) -> Option<EntryKind> {
-    let (Some(entry), EntryKind::Update { switch, .. }) = (into, &kind) else {
-        return Some(kind);
-    };
-    match &mut entry.kind {
-        EntryKind::Update {
-            switch: same,
-            add: adds,
-            remove: removes,
-            passed: passes,
-        } if same == switch => {
-            let EntryKind::Update {
-                add,
-                remove,
-                passed,
-                ..
-            } = kind
-            else {
-                return Some(kind);
-            };
-            let here: BTreeSet<_> = adds.iter().map(|a| a.id).collect();
-            let gone: BTreeSet<_> = remove.iter().map(|r| r.id).collect();
-            adds.retain(|a| !gone.contains(&a.id));
-            for removed in remove {
-                if here.contains(&removed.id) {
-                    passes.push(removed);
-                } else {
-                    removes.push(removed);
-                }
-            }
-            passes.extend(passed);
-            adds.extend(add);
-            None
-        }
-        _ => Some(kind),
     }
 }
