@@ -1,0 +1,485 @@
+//! Looks for the run: a graph of what comes before what, and the least version for each step.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use lime_core::SwitchId;
+use lime_core::flow::Action;
+use lime_core::{PortId, PortNo};
+
+use crate::contradiction::{Contradiction, Tell};
+use crate::outcomes::{Effect, Outcomes, Segment};
+use crate::record::{Answer, History, Summary, Told, What};
+use crate::steps::{Entry, Steps, Stop};
+use crate::tables::Tables;
+
+/// Something with a place in the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Node {
+    /// An instance at one of its stops.
+    Step {
+        /// Which.
+        instance: u32,
+        /// Its stop.
+        stop: u32,
+    },
+    /// What an end host knows when it has got a packet.
+    Got {
+        /// Which.
+        end: usize,
+        /// Its observation.
+        index: usize,
+    },
+    /// What a controller knows when it has been told of a packet.
+    Heard {
+        /// Where.
+        channel: usize,
+        /// The observation.
+        index: usize,
+    },
+}
+
+/// Why a node's bound is what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Because {
+    /// It has none.
+    Nothing,
+    /// This command of its channel, or this answer that had come.
+    Command(usize),
+    /// It comes after another node.
+    After(u32),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Bound {
+    pub(crate) node: Node,
+    pub(crate) low: u32,
+    pub(crate) because: Because,
+    /// Highest version possible.
+    pub(crate) high: u32,
+    /// Found.
+    pub(crate) place: u32,
+}
+
+/// The graph.
+pub(crate) struct Graph<'a> {
+    pub(crate) history: &'a History,
+    pub(crate) steps: &'a Steps,
+    pub(crate) tables: &'a Tables,
+    pub(crate) bounds: Vec<Bound>,
+    pub(crate) edges: Vec<(u32, u32)>,
+    of: HashMap<(u32, u32), u32>,
+}
+
+/// Whether ordinary switches could have shown this; and if not, why.
+pub fn check(history: &History) -> Result<Summary, Contradiction> {
+    let tables = Tables::new(history).map_err(Contradiction::plain)?;
+    let steps = match Steps::new(history) {
+        Ok(steps) => steps,
+        Err(odd) => return Err(Contradiction::odd(history, odd)),
+    };
+    let mut outcomes = Outcomes::new(history, &tables);
+    let mut graph = Graph::new(history, &steps, &tables);
+    graph.place(&mut outcomes)?;
+    Ok(Summary {
+        packets: steps.packets,
+        placed: graph.bounds.len(),
+        versions: tables.last() as usize,
+        ambiguous: steps.ambiguous,
+        unknown: steps.unknown,
+    })
+}
+
+impl<'a> Graph<'a> {
+    fn new(history: &'a History, steps: &'a Steps, tables: &'a Tables) -> Self {
+        let mut graph = Self {
+            history,
+            steps,
+            tables,
+            bounds: Vec::new(),
+            edges: Vec::new(),
+            of: HashMap::new(),
+        };
+        for n in 0..steps.instances.len() as u32 {
+            graph.add_instance(n);
+        }
+        graph.order_end_hosts();
+        graph.order_channels();
+        graph
+    }
+
+    fn add(&mut self, node: Node, low: (u32, Because), high: u32) -> u32 {
+        self.bounds.push(Bound {
+            node,
+            low: low.0,
+            because: low.1,
+            high,
+            place: 0,
+        });
+        self.bounds.len() as u32 - 1
+    }
+
+    /// An instance of which anything was seen.
+    fn add_instance(&mut self, n: u32) {
+        let instance = &self.steps.instances[n as usize];
+        let (low, high) = match instance.entry {
+            Entry::Sent { .. } => {
+                let (version, command) = self.tables.answered_before(instance.at);
+                (from_command(version, command), u32::MAX)
+            }
+            Entry::Out { channel, index, .. } => self.of_packet_out(channel, index),
+        };
+        let sent_out = matches!(instance.entry, Entry::Out { .. });
+        for (i, stop) in instance.stops.iter().enumerate() {
+            let seen = stop.need.event || !stop.need.ports.is_empty();
+            if !seen && !sent_out {
+                continue;
+            }
+            let high = match i {
+                0 => high.min(self.tables.possible_at(stop.seen)),
+                _ => self.tables.possible_at(stop.seen),
+            };
+            let low = if i == 0 { low } else { (0, Because::Nothing) };
+            let node = Node::Step {
+                instance: n,
+                stop: i as u32,
+            };
+            let at = self.add(node, low, high);
+            self.of.insert((n, i as u32), at);
+            if let Some(before) = stop.before.and_then(|b| self.of.get(&(n, b as u32))) {
+                self.edges.push((*before, at));
+            }
+        }
+    }
+
+    /// A packet-out's place is between the commands before and behind it.
+    fn of_packet_out(&self, channel: usize, index: usize) -> ((u32, Because), u32) {
+        let channel = &self.history.channels[channel];
+        let (issued, told) = channel.seen[index];
+        let (mut low, mut because) = self.tables.answered_before(issued);
+        let mut high = u32::MAX;
+        if channel.fifo {
+            let version = |(_, t): &(u64, Told)| match t {
+                Told::Issued(c) => self.tables.of.get(c).map(|v| (*v, *c)),
+                _ => None,
+            };
+            if let Some((version, command)) = channel.seen[..index].iter().rev().find_map(version)
+                && version > low
+            {
+                (low, because) = (version, command);
+            }
+            if let Some((version, _)) = channel.seen[index..].iter().find_map(version) {
+                high = version - 1;
+            }
+        }
+        if let Told::Issued(command) = told {
+            let done = |(_, t): &&(u64, Told)| *t == Told::Answered(command, Answer::Done);
+            if let Some((at, _)) = channel.seen[index..].iter().find(done) {
+                high = high.min(self.tables.possible_at(*at));
+            }
+        }
+        (from_command(low, because), high)
+    }
+
+    /// The node of an instance at a switch.
+    fn at(&self, instance: u32, switch: SwitchId) -> Option<u32> {
+        let stops = &self.steps.instances[instance as usize].stops;
+        let stop = stops.iter().position(|s| s.switch == switch)?;
+        self.of.get(&(instance, stop as u32)).copied()
+    }
+
+    /// What an end host sends comes after what it had got.
+    fn order_end_hosts(&mut self) {
+        for end in 0..self.history.ends.len() {
+            let mut known: Option<u32> = None;
+            for index in 0..self.history.ends[end].seen.len() {
+                if let Some(n) = self.steps.got[end][index] {
+                    let last = self.steps.instances[n as usize].stops.iter();
+                    let here = self.switch_of(end);
+                    let stop = last.map(|s| s.switch).find(|s| Some(*s) == here);
+                    let Some(step) = stop.and_then(|s| self.at(n, s)) else {
+                        continue;
+                    };
+                    let node = Node::Got { end, index };
+                    let got = self.add(node, (0, Because::Nothing), u32::MAX);
+                    self.edges.push((step, got));
+                    self.edges.extend(known.map(|k| (k, got)));
+                    known = Some(got);
+                } else if let Some(n) = self.steps.sent[end][index] {
+                    let step = self.of.get(&(n, 0)).copied();
+                    self.edges.extend(known.zip(step));
+                }
+            }
+        }
+    }
+
+    fn switch_of(&self, end: usize) -> Option<SwitchId> {
+        let leads = crate::Leads::EndHost(end);
+        let port = self.history.ports.iter().find(|p| p.leads == leads);
+        port.map(|p| p.switch)
+    }
+
+    /// What controllers were told, and what they said.
+    fn order_channels(&mut self) {
+        for channel in 0..self.history.channels.len() {
+            let fifo = self.history.channels[channel].fifo;
+            let mut known: Option<u32> = None;
+            let mut last: HashMap<SwitchId, u32> = HashMap::new();
+            let mut answered = (0, Because::Nothing);
+            let mut issued = (0, Because::Nothing);
+            for index in 0..self.history.channels[channel].seen.len() {
+                let (_, told) = self.history.channels[channel].seen[index];
+                match told {
+                    Told::Event { switch, .. } => {
+                        let step = self.steps.told[channel][index];
+                        let Some(step) = step.and_then(|n| self.at(n, switch)) else {
+                            continue;
+                        };
+                        self.raise(step, answered);
+                        self.edges
+                            .extend(last.insert(switch, step).map(|l| (l, step)));
+                        let node = Node::Heard { channel, index };
+                        let heard = self.add(node, (0, Because::Nothing), u32::MAX);
+                        self.edges.push((step, heard));
+                        self.edges.extend(known.map(|k| (k, heard)));
+                        known = Some(heard);
+                    }
+                    Told::Issued(command) => {
+                        // That an update is behind what its controller had been told of follows from the time: see `possible_at`.
+                        if let Some(&version) = self.tables.of.get(&command) {
+                            issued = (version, Because::Command(command));
+                        } else if let Some(n) = self.steps.told[channel][index] {
+                            let step = self.of.get(&(n, 0)).copied();
+                            self.edges.extend(known.zip(step));
+                        }
+                    }
+                    Told::Answered(command, Answer::Updated(_)) => {
+                        let version = self.tables.of.get(&command).copied().unwrap_or(0);
+                        if version > answered.0 {
+                            answered = (version, Because::Command(command));
+                        }
+                    }
+                    Told::Answered(command, Answer::Done) => {
+                        let barrier = matches!(self.history.commands[command].what, What::Barrier);
+                        if fifo
+                            && barrier
+                            && issued.0 > answered.0
+                            && self.is_last(channel, index, command)
+                        {
+                            answered = issued;
+                        }
+                    }
+                    Told::Answered(..) => {}
+                }
+            }
+        }
+    }
+
+    /// Whether no update was issued between a barrier and its answer: then the latest is known to be before it.
+    fn is_last(&self, channel: usize, index: usize, barrier: usize) -> bool {
+        let seen = &self.history.channels[channel].seen[..index];
+        let since = seen.iter().rev();
+        since
+            .map(|(_, t)| *t)
+            .take_while(|t| *t != Told::Issued(barrier))
+            .all(|t| !matches!(t, Told::Issued(c) if self.tables.of.contains_key(&c)))
+    }
+
+    fn raise(&mut self, node: u32, to: (u32, Because)) {
+        let bound = &mut self.bounds[node as usize];
+        if to.0 > bound.low {
+            (bound.low, bound.because) = to;
+        }
+    }
+
+    /// Gives each node the least version that is left to it.
+    fn place(&mut self, outcomes: &mut Outcomes<'_>) -> Result<(), Contradiction> {
+        let nodes = self.bounds.len();
+        self.edges.sort_unstable();
+        self.edges.dedup();
+        let mut first = vec![0u32; nodes + 1];
+        let mut waits = vec![0u32; nodes];
+        for &(from, to) in &self.edges {
+            first[from as usize + 1] += 1;
+            waits[to as usize] += 1;
+        }
+        for i in 0..nodes {
+            first[i + 1] += first[i];
+        }
+        let mut ready: Vec<u32> = (0..nodes as u32)
+            .filter(|&n| waits[n as usize] == 0)
+            .collect();
+        let mut placed = 0;
+        while let Some(n) = ready.pop() {
+            placed += 1;
+            let place = self.place_one(n, outcomes)?;
+            self.bounds[n as usize].place = place;
+            for e in first[n as usize]..first[n as usize + 1] {
+                let to = self.edges[e as usize].1;
+                self.raise(to, (place, Because::After(n)));
+                waits[to as usize] -= 1;
+                if waits[to as usize] == 0 {
+                    ready.push(to);
+                }
+            }
+        }
+        if placed < nodes {
+            let stuck: Vec<u32> = (0..nodes as u32)
+                .filter(|&n| waits[n as usize] > 0)
+                .collect();
+            return Err(Tell::new(self, outcomes).circle(&stuck));
+        }
+        Ok(())
+    }
+
+    fn place_one(&self, n: u32, outcomes: &mut Outcomes<'_>) -> Result<u32, Contradiction> {
+        let bound = &self.bounds[n as usize];
+        match bound.node {
+            Node::Step { .. } => {
+                let (_, ways) = self.ways(bound.node, outcomes);
+                let need = &self.stop(bound.node).need;
+                let found = least(&ways, bound.low, |s| s.fits(need));
+                match found {
+                    Some(place) if place <= bound.high => Ok(place),
+                    _ => Err(Tell::new(self, outcomes).nowhere(n)),
+                }
+            }
+            _ => Ok(bound.low),
+        }
+    }
+
+    pub(crate) fn stop(&self, node: Node) -> &'a Stop {
+        let Node::Step { instance, stop } = node else {
+            unreachable!("only steps have stops");
+        };
+        &self.steps.instances[instance as usize].stops[stop as usize]
+    }
+
+    /// What the switch may do with the packet of a step, for each port that it may have come in by.
+    pub(crate) fn ways(
+        &self,
+        node: Node,
+        outcomes: &mut Outcomes<'_>,
+    ) -> (crate::ShapeId, Vec<Rc<[Segment]>>) {
+        let Node::Step { instance, stop } = node else {
+            return (crate::ShapeId(0), Vec::new());
+        };
+        let of = &self.steps.instances[instance as usize];
+        let stop = &of.stops[stop as usize];
+        let Some(before) = stop.before else {
+            if let Entry::Out { command, .. } = of.entry {
+                return (of.shape, vec![self.sent_out(command, outcomes)]);
+            }
+            let ports = stop.ports.iter().map(|&p| outcomes.of(p, of.shape));
+            return (of.shape, ports.collect());
+        };
+        let from = Node::Step {
+            instance,
+            stop: before as u32,
+        };
+        let (_, ways) = self.ways(from, outcomes);
+        let need = &of.stops[before].need;
+        let out: Vec<PortId> = need
+            .ports
+            .iter()
+            .flat_map(|n| n.0.iter())
+            .copied()
+            .collect();
+        let mut shapes = Vec::new();
+        for segment in ways.iter().flat_map(|w| w.iter()) {
+            if segment.effects.is_empty() {
+                return (of.shape, vec![anything()]);
+            }
+            let by_link = |e: &Effect| -> Vec<crate::ShapeId> {
+                let link =
+                    |(p, _): &&(PortId, crate::ShapeId)| out.contains(p) && self.leads_to(*p, stop);
+                e.out.iter().filter(link).map(|(_, s)| *s).collect()
+            };
+            for shape in segment.effects.iter().flat_map(by_link) {
+                if !shapes.contains(&shape) {
+                    shapes.push(shape);
+                }
+            }
+        }
+        match shapes[..] {
+            [shape] => {
+                let ports = stop.ports.iter().map(|&p| outcomes.of(p, shape));
+                (shape, ports.collect())
+            }
+            // It depends on the version before which headers came here.
+            _ => (of.shape, vec![anything()]),
+        }
+    }
+
+    fn leads_to(&self, port: PortId, stop: &Stop) -> bool {
+        let port = self.history.ports.iter().find(|p| p.id == port);
+        port.is_some_and(|p| matches!(p.leads, crate::Leads::Link(to) if stop.ports.contains(&to)))
+    }
+
+    fn sent_out(&self, command: usize, outcomes: &mut Outcomes<'_>) -> Rc<[Segment]> {
+        let command = &self.history.commands[command];
+        let What::PacketOut {
+            in_port,
+            actions,
+            shape,
+            ..
+        } = &command.what
+        else {
+            return anything();
+        };
+        let Some(own) = outcomes.of_packet_out(command.switch, *in_port, actions, *shape) else {
+            return anything();
+        };
+        let to_table =
+            |a: &Action| matches!(a, Action::Output { port, .. } if *port == PortNo::TABLE);
+        if !actions.iter().any(to_table) {
+            return Rc::new([Segment {
+                from: 0,
+                effects: vec![own],
+            }]);
+        }
+        let among = |p: &&crate::Port| p.switch == command.switch && p.number == *in_port;
+        let Some(port) = self.history.ports.iter().find(among) else {
+            return anything();
+        };
+        let with_own = |s: &Segment| {
+            let mut s = s.clone();
+            for effect in &mut s.effects {
+                effect.out.extend(own.out.iter().copied());
+                effect.event |= own.event;
+            }
+            s
+        };
+        outcomes.of(port.id, *shape).iter().map(with_own).collect()
+    }
+}
+
+fn anything() -> Rc<[Segment]> {
+    Rc::new([Segment {
+        from: 0,
+        effects: Vec::new(),
+    }])
+}
+
+fn from_command(version: u32, command: usize) -> (u32, Because) {
+    match version {
+        0 => (0, Because::Nothing),
+        _ => (version, Because::Command(command)),
+    }
+}
+
+/// The least version from `low` on in a segment of that kind.
+pub(crate) fn least(
+    ways: &[Rc<[Segment]>],
+    low: u32,
+    fits: impl Fn(&Segment) -> bool,
+) -> Option<u32> {
+    let in_one = |segments: &Rc<[Segment]>| {
+        let first = segments
+            .partition_point(|s| s.from <= low)
+            .saturating_sub(1);
+        let found = segments[first..].iter().find(|s| fits(s))?;
+        Some(found.from.max(low))
+    };
+    ways.iter().filter_map(in_one).min()
+}
