@@ -12,7 +12,7 @@ use lime_proto::v1::{
     UpdateRulesRequest,
 };
 use lime_tests::lab::Lab;
-use tonic::transport::Channel;
+use lime_tests::record::Channel;
 
 /// The one network.
 const NETWORK: &str = "bench";
@@ -31,6 +31,7 @@ impl Installation {
         let lab = Lab::builder()
             .hosts(hosts)
             .end_hosts(0)
+            .unwatched()
             .build()
             .await
             .context("cannot start LIME in namespaces")?;

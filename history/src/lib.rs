@@ -2,7 +2,8 @@
 //!
 //! A [`History`] is what each observer saw, in its own order: every end host the packets that it sent and got, every control channel the commands
 //! that went out by it and the events and answers that came back. [`check`] looks for a run of ordinary switches (one for each switch of the
-//! network) that would have shown just that: they handle one packet at a time and take commands one at a time, in the order of their epochs;
+//! network) that would have shown just that: they handle one packet at a time and take commands one at a time, in the order of their epochs (those of one epoch in the
+//! order in which they were given);
 //! the network between them may lose and reorder packets, but not double them.
 //!
 //! Tables change by updates only. So the place of a packet in such a run is a *version*: the number of updates before it. What a switch does with a

@@ -66,10 +66,10 @@ impl Packet {
                 }
             }
             ICMP if matches!(header[0], 0 | 8) => {
-                (&frame[addresses], header).hash(&mut hash);
+                (&frame[addresses], header[0], &header[4..]).hash(&mut hash);
             }
             ICMP6 if matches!(header[0], 128 | 129) => {
-                (&frame[addresses], header).hash(&mut hash);
+                (&frame[addresses], header[0], &header[4..]).hash(&mut hash);
             }
             _ => return None,
         }

@@ -89,9 +89,8 @@ impl Tables {
         in_order(&done, &fates)?;
         uncertain.sort_unstable();
         for &(epoch, issued, command) in &done {
-            if tables.epochs.last() != Some(&epoch) {
-                tables.epochs.push(epoch);
-            }
+            // Updates that share an epoch are one after the other, too: packets are never handled between them, but packet-outs may be.
+            tables.epochs.push(epoch);
             let version = tables.epochs.len() as u32;
             tables.of.insert(command, version);
             tables.effective.push(Effective {

@@ -3,6 +3,7 @@
 //!
 //! - [`lab`]: hosts, underlay, end hosts as network namespaces, with real agents and a real coordinator in them;
 //! - [`traffic`]: sequence-numbered UDP and verified TCP between end hosts;
+//! - [`record`]: what end hosts and controllers see, for the check that one switch could have shown it;
 //! - [`rules`], [`tenant`]: a network, made and used by LIME's own API;
 //! - [`firewall`]: a tenant's controller over gRPC, which notices when a network does not behave as one switch does;
 //! - [`demo`]: the demonstration of `cargo xtask demo`.
@@ -10,6 +11,7 @@
 pub mod demo;
 pub mod firewall;
 pub mod lab;
+pub mod record;
 pub mod rules;
 pub mod tenant;
 pub mod traffic;

@@ -9,9 +9,9 @@ use lime_proto::v1::{
 };
 use tokio_stream::StreamExt;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use crate::lab::{Lab, LabError};
+use crate::record::Channel;
 
 /// Says what was asked of the coordinator when it refuses.
 fn asked<T>(

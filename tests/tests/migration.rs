@@ -39,6 +39,7 @@ async fn nobody_notices_a_migration_xdp() {
 async fn without_versions_the_application_misbehaves() {
     let outcome = run_demo(PortAttach::Tc, true).await;
     assert!(outcome.report.violations > 0, "{}", outcome.text());
+    assert!(!outcome.report.explicable, "{}", outcome.text());
     assert!(!outcome.report.ok);
 }
 

@@ -86,6 +86,8 @@ async fn run_up(up: &Up) -> Result<()> {
         .end_hosts(up.end_hosts.into())
         .underlay_mtu(up.mtu)
         .xdp(up.xdp)
+        // People change rules by the command line, which is not recorded.
+        .unwatched()
         .build();
     let lab = tokio::select! {
         lab = lab => lab?,

@@ -129,6 +129,27 @@ fn a_packet_out_is_before_the_update_behind_it() {
 }
 
 #[test]
+fn a_packet_out_may_be_between_two_updates_of_one_epoch() {
+    let mut s = Story::new();
+    s.updated(S1, vec![rule(1, &to_controller())]);
+    let one = s.update(S1, vec![rule(2, &to(3))]);
+    s.packet_out(PortNo(2), 1, 2, 7);
+    let two = s.update(S1, vec![rule(3, &to(2))]);
+    s.got(2, 1, 2, 7);
+    s.sent(2, 3, 8);
+    s.got(3, 2, 3, 8);
+    s.tell(crate::Told::Answered(
+        one,
+        crate::Answer::Updated(lime_core::Epoch(2)),
+    ));
+    s.tell(crate::Told::Answered(
+        two,
+        crate::Answer::Updated(lime_core::Epoch(2)),
+    ));
+    s.possible();
+}
+
+#[test]
 fn events_come_in_the_order_of_packets() {
     for turned in [false, true] {
         let mut s = Story::new();

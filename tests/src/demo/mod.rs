@@ -20,6 +20,7 @@ pub use report::{CounterReport, DemoReport, MigrationReport, PhaseReport};
 
 use crate::firewall::{App, AppReport, Prober, ProberReport};
 use crate::lab::{Lab, LabError};
+use crate::record::Verdict;
 use crate::tenant::Tenant;
 use crate::traffic::{Echo, Origin};
 
@@ -86,6 +87,8 @@ pub struct Outcome {
     pub comparisons: Vec<counters::Comparison>,
     /// The migration as the coordinator tells it.
     pub migration: Migration,
+    /// Whether one switch could have shown all that was seen.
+    pub verdict: Verdict,
 }
 
 impl Outcome {
@@ -99,7 +102,7 @@ impl Outcome {
 pub async fn run(options: &Options) -> Result<Outcome, DemoError> {
     let say = Say(options.talk);
     say.step("building the lab: hosts a and b, a coordinator, four end hosts");
-    let lab = Lab::builder()
+    let mut lab = Lab::builder()
         .hosts(2)
         .end_hosts(4)
         .xdp(options.attach == PortAttach::Xdp)
@@ -109,6 +112,8 @@ pub async fn run(options: &Options) -> Result<Outcome, DemoError> {
     if result.is_err() {
         eprintln!("{}", lab.logs());
     }
+    // The report says it.
+    lab.unwatch();
     result
 }
 
@@ -184,6 +189,8 @@ async fn run_in(lab: &Lab, options: &Options, say: &Say) -> Result<Outcome, Demo
         std::fs::write(path, svg)?;
         say.step(&format!("timeline written to {}", path.display()));
     }
+    say.step("judging what everybody has seen");
+    let verdict = tokio::task::block_in_place(|| lab.verdict(tenant.network()));
     let app = app.report();
     let counters = counters::summary(&comparisons, went_back, reads);
     let report = DemoReport::new(
@@ -194,8 +201,10 @@ async fn run_in(lab: &Lab, options: &Options, say: &Say) -> Result<Outcome, Demo
         &probes,
         &migration,
         &comparisons,
+        &verdict,
     );
     Ok(Outcome {
+        verdict,
         report,
         app,
         probes,

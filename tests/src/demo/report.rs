@@ -10,6 +10,7 @@ use super::counters::Comparison;
 use super::flows::Finished;
 use super::{Options, Outcome};
 use crate::firewall::{AppReport, ProberReport};
+use crate::record::Verdict;
 use crate::traffic::FlowReport;
 
 /// What `--json` writes. Its keys are an interface.
@@ -27,6 +28,8 @@ pub struct DemoReport {
     pub attach: String,
     /// Whether version tags and waiting were off.
     pub naive: bool,
+    /// Ordinary switches could have shown all that end hosts and the application saw.
+    pub explicable: bool,
     /// Nothing lost, doubled, reset, violated or miscounted, and the migration completed.
     pub ok: bool,
 }
@@ -72,9 +75,12 @@ impl DemoReport {
         probes: &ProberReport,
         migration: &Migration,
         comparisons: &[Comparison],
+        verdict: &Verdict,
     ) -> Self {
+        let explicable = matches!(verdict, Verdict::Possible(_));
         let flows: Vec<_> = flows.into_iter().map(|f| f.report).collect();
-        let ok = flows.iter().all(FlowReport::is_clean)
+        let ok = explicable
+            && flows.iter().all(FlowReport::is_clean)
             && comparisons.iter().all(Comparison::exact)
             && counters.went_back == 0
             && counters.reads > 0
@@ -97,6 +103,7 @@ impl DemoReport {
             },
             attach: attach_name(options.attach).to_owned(),
             naive: options.naive,
+            explicable,
             ok,
         }
     }
@@ -128,6 +135,7 @@ pub(super) fn text(o: &Outcome) -> String {
     let _ = write_counters(&mut t, o);
     let _ = write_application(&mut t, o);
     let _ = write_migration(&mut t, &o.migration);
+    let _ = write_verdict(&mut t, &o.verdict);
     let verdict = match (o.report.ok, o.report.naive) {
         (true, _) => "OK: the end hosts and the application saw one network that never moved.",
         (false, true) => {
@@ -205,6 +213,18 @@ fn write_application(t: &mut String, o: &Outcome) -> std::fmt::Result {
         o.probes.answered,
         o.probes.slowest.as_secs_f64() * 1e3
     )
+}
+
+fn write_verdict(t: &mut String, verdict: &Verdict) -> std::fmt::Result {
+    match verdict {
+        Verdict::Possible(s) => writeln!(
+            t,
+            "\nhistory: {} packets under {} versions of the rules, {} observations placed: ordinary switches could have shown all of it",
+            s.packets, s.versions, s.placed
+        ),
+        Verdict::Impossible(contradiction) => writeln!(t, "\nhistory: {contradiction}"),
+        Verdict::Unknown(why) => writeln!(t, "\nhistory: not judged: {why}"),
+    }
 }
 
 fn write_migration(t: &mut String, m: &Migration) -> std::fmt::Result {

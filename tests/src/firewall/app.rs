@@ -15,10 +15,10 @@ use lime_proto::v1::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::Channel;
 
 use super::packet::{UdpPacket, ipv4_source};
 use super::{COOKIE_BLOCK, COOKIE_NEW, COOKIE_RETURN, COOKIE_VIOLATION};
+use crate::record::Channel;
 use crate::rules::{CONTROLLER, RuleSpec, output};
 
 /// Pause before the channel is opened again.
@@ -150,7 +150,7 @@ async fn session(
     let open = Request::Open(OpenChannel {
         network: policy.network.clone(),
     });
-    let _ = requests.send(request(open));
+    let _ = requests.send(request(1, open));
     let mut replies = client
         .control(UnboundedReceiverStream::new(outgoing))
         .await?
@@ -161,6 +161,7 @@ async fn session(
         requests,
         known: HashSet::new(),
         blocked: HashSet::new(),
+        xid: 1,
     };
     while let Some(reply) = replies.message().await? {
         if matches!(reply.reply, Some(Reply::Opened(_))) {
@@ -187,6 +188,8 @@ struct Firewall<'a> {
     requests: mpsc::UnboundedSender<ControlRequest>,
     known: HashSet<UdpPacket>,
     blocked: HashSet<Ipv4Addr>,
+    /// Of the last request. Each has its own, so that who records the channel sees when it has been done.
+    xid: u64,
 }
 
 impl Firewall<'_> {
@@ -260,7 +263,7 @@ impl Firewall<'_> {
         }
     }
 
-    fn update(&self, change: FlowMod) {
+    fn update(&mut self, change: FlowMod) {
         self.send(Request::UpdateRules(UpdateRulesRequest {
             network: self.policy.network.clone(),
             switch: self.policy.switch.clone(),
@@ -268,15 +271,16 @@ impl Firewall<'_> {
         }));
     }
 
-    fn send(&self, r: Request) {
+    fn send(&mut self, r: Request) {
+        self.xid += 1;
         // A closed channel shows at the receiving side, which opens it again.
-        let _ = self.requests.send(request(r));
+        let _ = self.requests.send(request(self.xid, r));
     }
 }
 
-fn request(request: Request) -> ControlRequest {
+fn request(xid: u64, request: Request) -> ControlRequest {
     ControlRequest {
-        xid: 0,
+        xid,
         request: Some(request),
     }
 }

@@ -17,6 +17,7 @@ use super::netns::Netns;
 use super::plug::Plug;
 use super::registry::{self, Record, Registration};
 use super::{COORDINATOR, Lab, LabHost, UNDERLAY_DEVICE, guard};
+use crate::record::Recording;
 
 /// MTU of end hosts and of their ports.
 const END_HOST_MTU: u32 = 1500;
@@ -42,6 +43,7 @@ pub struct LabBuilder {
     underlay_mtu: u32,
     xdp: bool,
     fabric: Fabric,
+    watched: bool,
 }
 
 impl Default for LabBuilder {
@@ -53,6 +55,7 @@ impl Default for LabBuilder {
             underlay_mtu: 9000,
             xdp: false,
             fabric: Fabric::Lime,
+            watched: true,
         }
     }
 }
@@ -112,6 +115,13 @@ impl LabBuilder {
         self
     }
 
+    /// Nobody records what end hosts and controllers see: for measurements.
+    #[must_use]
+    pub fn unwatched(mut self) -> Self {
+        self.watched = false;
+        self
+    }
+
     /// Builds the lab and waits until all agents are connected. When it fails, nothing stays.
     pub async fn build(self) -> Result<Lab, LabError> {
         if !super::is_root() {
@@ -149,6 +159,10 @@ impl LabBuilder {
             coordinator: format!("http://{COORDINATOR}"),
             bin_dir: super::binaries::directory(),
         })?;
+        let recording = (self.watched && self.fabric != Fabric::Bridge)
+            .then(|| Recording::start(&end_hosts))
+            .transpose()
+            .doing(|| "cannot watch the end hosts".to_owned())?;
         undo.disarm();
         let lab = Lab {
             name,
@@ -158,6 +172,7 @@ impl LabBuilder {
             end_hosts,
             plug,
             coordinator: Mutex::new(None),
+            recording,
             _registration: registration,
             _guard: guard,
         };

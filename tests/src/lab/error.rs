@@ -73,6 +73,9 @@ pub enum LabError {
         /// Its answer.
         status: Box<tonic::Status>,
     },
+    /// What was seen of a network no ordinary switch could have shown.
+    #[error(transparent)]
+    Contradiction(Box<lime_history::Contradiction>),
     /// The coordinator could not be reached.
     #[error("cannot reach the coordinator")]
     Transport(#[from] tonic::transport::Error),

@@ -31,10 +31,10 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::record::{Channel, Recording, Verdict};
 use lime_proto::v1::controller_client::ControllerClient;
 use lime_proto::v1::lime_client::LimeClient;
 use lime_proto::v1::{Host as HostInfo, ListHostsRequest};
-use tonic::transport::Channel;
 
 pub use binaries::directory as bin_directory;
 pub use builder::{Fabric, LabBuilder};
@@ -99,6 +99,8 @@ pub struct Lab {
     end_hosts: Vec<EndHost>,
     plug: Option<Mutex<plug::Plug>>,
     coordinator: Mutex<Option<Process>>,
+    /// None: nobody is watched.
+    recording: Option<Recording>,
     // Dropped in this order, after everything else: the name is free when all is gone, and the guardian ends last.
     _registration: registry::Registration,
     _guard: guard::Guard,
@@ -200,7 +202,34 @@ impl Lab {
     }
 
     fn channel(&self) -> Result<Channel, LabError> {
-        client::channel(self.core.netns(), COORDINATOR)
+        let inner = client::channel(self.core.netns(), COORDINATOR)?;
+        let recorder = self.recording.as_ref().map(|r| r.recorder().clone());
+        Ok(Channel::new(inner, recorder))
+    }
+
+    /// Whether ordinary switches could have shown what all end hosts and controllers of a network have seen until now.
+    pub fn verdict(&self, network: &str) -> Verdict {
+        match &self.recording {
+            Some(recording) => recording.verdict(network),
+            None => Verdict::Unknown("nobody is watched in this lab".to_owned()),
+        }
+    }
+
+    /// From now on nobody is watched, and nothing of what was seen is judged when the lab goes down.
+    pub fn unwatch(&mut self) {
+        self.recording.take();
+    }
+
+    /// An error if ordinary switches could not have shown what was seen of a network that promises consistency. Labs ask this themselves when
+    /// they go down; who asks before has the error, and nothing more is asked then.
+    pub fn check_histories(&mut self) -> Result<(), LabError> {
+        let Some(recording) = self.recording.take() else {
+            return Ok(());
+        };
+        match recording.contradiction() {
+            Some(c) => Err(LabError::Contradiction(Box::new(c))),
+            None => Ok(()),
+        }
     }
 
     /// Kills a host's agent (SIGKILL). Its pinned programs go on.
@@ -344,6 +373,9 @@ impl Lab {
     /// A command inside the lab, as a person at `core`, a host or an end host would give it: `lime` is in its path and knows the
     /// coordinator.
     pub fn command(&self, at: &str, program: &str) -> Result<std::process::Command, LabError> {
+        if let Some(recording) = self.recording.as_ref().filter(|_| program == "lime") {
+            recording.recorder().give_up("the command line was used");
+        }
         let ns = Netns::open(&self.name.namespace(at))?;
         let directory = binaries::directory();
         let beside = directory.join(program);
@@ -399,7 +431,15 @@ impl Drop for Lab {
             lock(&host.agent).take();
         }
         lock(&self.coordinator).take();
+        let told = match std::thread::panicking() {
+            true => Ok(()),
+            false => self.check_histories(),
+        };
+        self.unwatch();
         cleanup::remove(&self.name, std::process::id());
+        if let Err(contradiction) = told {
+            panic!("{contradiction}");
+        }
     }
 }
 
