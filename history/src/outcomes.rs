@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use lime_core::flow::{Action, Field, Rule};
 use lime_core::{Epoch, PortId, PortNo, RuleId, SwitchId};
-use lime_reference::{Headers, Installed, Place, World, parse};
+use lime_reference::{Counted, Headers, Installed, Place, World, parse};
 
 use crate::packet::Packet;
 use crate::record::{History, ShapeId, Shapes};
@@ -30,8 +30,6 @@ pub(crate) struct Effect {
     pub(crate) out: Vec<(PortId, ShapeId)>,
     /// The controller is told.
     pub(crate) event: bool,
-    /// The rules that say so.
-    pub(crate) rules: Vec<RuleId>,
 }
 
 impl Effect {
@@ -177,7 +175,7 @@ impl<'a> Outcomes<'a> {
             let there: Vec<&Life> = certain.iter().chain(extra).copied().collect();
             world.rules = there.iter().map(|l| installed(l)).collect();
             let outcome = world.receive(port, frame);
-            let met = |l: &&&Life| outcome.rules.contains_key(&l.id);
+            let met = |l: &&&Life| outcome.counts.contains_key(&Counted::Rule(l.id));
             if outcome.incomplete || there.iter().filter(met).any(|l| l.opaque) {
                 return Vec::new();
             }
@@ -195,7 +193,6 @@ impl<'a> Outcomes<'a> {
         let mut effect = Effect {
             out: Vec::new(),
             event: !outcome.events.is_empty(),
-            rules: outcome.rules.into_keys().collect(),
         };
         for (port, frame) in outcome.sent {
             // Something that histories are not about: whoever gets it is not asked.
@@ -253,6 +250,7 @@ fn local(id: PortId, switch: SwitchId, number: PortNo) -> lime_reference::Port {
         number,
         place: Place::Local,
         down: false,
+        dead: false,
         no_flood: false,
         mtu: 0,
     }

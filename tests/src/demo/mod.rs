@@ -201,8 +201,8 @@ async fn run_in(lab: &Lab, options: &Options, say: &Say) -> Result<Outcome, Demo
         &probes,
         &migration,
         &comparisons,
-        &verdict,
-    );
+    )
+    .judged(&verdict);
     Ok(Outcome {
         verdict,
         report,

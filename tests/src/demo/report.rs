@@ -75,12 +75,9 @@ impl DemoReport {
         probes: &ProberReport,
         migration: &Migration,
         comparisons: &[Comparison],
-        verdict: &Verdict,
     ) -> Self {
-        let explicable = matches!(verdict, Verdict::Possible(_));
         let flows: Vec<_> = flows.into_iter().map(|f| f.report).collect();
-        let ok = explicable
-            && flows.iter().all(FlowReport::is_clean)
+        let ok = flows.iter().all(FlowReport::is_clean)
             && comparisons.iter().all(Comparison::exact)
             && counters.went_back == 0
             && counters.reads > 0
@@ -103,8 +100,18 @@ impl DemoReport {
             },
             attach: attach_name(options.attach).to_owned(),
             naive: options.naive,
-            explicable,
+            explicable: false,
             ok,
+        }
+    }
+
+    /// The same with what became of the history.
+    pub(super) fn judged(self, verdict: &Verdict) -> Self {
+        let explicable = matches!(verdict, Verdict::Possible(_));
+        Self {
+            explicable,
+            ok: self.ok && explicable,
+            ..self
         }
     }
 }

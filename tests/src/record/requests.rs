@@ -295,9 +295,9 @@ impl State {
                 | Request::PortStats(_)
                 | Request::UpdateGroups(_)
                 | Request::GroupStats(_),
-            ) => {}
-            #[allow(unreachable_patterns, reason = "the API grows")]
-            _ => {
+            )
+            | None => {}
+            Some(_) => {
                 if let Some(network) = log.networks.get_mut(&self.network) {
                     network.give_up("a controller used what is not recorded".to_owned());
                 }
