@@ -24,6 +24,7 @@ pub struct Network {
     pub acknowledged: u32,
     pub members: Vec<String>,
     pub waiting_for: Vec<String>,
+    pub excluded: Vec<String>,
 }
 
 impl From<v1::Network> for Network {
@@ -40,6 +41,7 @@ impl From<v1::Network> for Network {
             acknowledged: n.acknowledged,
             members: n.members,
             waiting_for: n.waiting_for,
+            excluded: n.excluded,
         }
     }
 }

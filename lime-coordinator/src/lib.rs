@@ -43,6 +43,9 @@ pub struct Config {
     pub drain: Duration,
     /// How long frames may be under way between an end host and its host, after it has moved.
     pub settle: Duration,
+    /// How long a host that cannot be reached may hold up updates of switches that run elsewhere too (rule 17). Then it has stopped, and the
+    /// others go on without it. Zero: for ever.
+    pub lease: Duration,
 }
 
 impl Config {
@@ -54,6 +57,7 @@ impl Config {
             step_timeout: Duration::from_secs(30),
             drain: Duration::from_millis(250),
             settle: Duration::from_millis(20),
+            lease: Duration::from_secs(30),
         }
     }
 }

@@ -27,6 +27,10 @@ struct Args {
     /// Milliseconds that frames may be under way between an end host that has moved and the host it left.
     #[arg(long, default_value_t = 20)]
     settle_ms: u64,
+    /// Seconds that a host which cannot be reached may hold up updates of switches that run on other hosts too; then it stops processing
+    /// their packets, and the others go on without it. At least 1. 0: updates wait for it for ever, and it never stops.
+    #[arg(long, default_value_t = 30.0, value_parser = lease)]
+    lease: f64,
     /// Neither encrypt nor authenticate. For now there is nothing else, so this changes nothing.
     #[arg(long)]
     insecure: bool,
@@ -38,6 +42,15 @@ fn seconds(text: &str) -> Result<f64, String> {
         Ok(value)
     } else {
         Err("0.01 to 86400 seconds".to_owned())
+    }
+}
+
+fn lease(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if value == 0.0 || (1.0..=86_400.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err("0, or 1 to 86400 seconds".to_owned())
     }
 }
 
@@ -53,6 +66,7 @@ async fn main() -> anyhow::Result<()> {
         step_timeout: Duration::from_secs_f64(args.step_timeout),
         drain: Duration::from_millis(args.drain_ms),
         settle: Duration::from_millis(args.settle_ms),
+        lease: Duration::from_secs_f64(args.lease),
         ..lime_coordinator::Config::new(args.listen, args.store)
     };
     let mut terminate = signal(SignalKind::terminate())?;

@@ -13,7 +13,7 @@ use tracing::info;
 use crate::Config;
 use crate::agents::Hosts;
 use crate::network::{Handle, State};
-use crate::shared::{Ids, Shared, Stored};
+use crate::shared::{Clock, Ids, Shared, Stored};
 use crate::store::{
     CounterRecord, HostRecord, RuleRecord, Store, StoreError, Table, decode, network_of, rule_of,
 };
@@ -62,10 +62,13 @@ pub async fn recover(
         parts.entry(part_of(&key)).or_default().log.push(entry);
     }
     let networks = read::<Network>(store.as_ref(), Table::Networks)?;
+    let clock = Arc::new(Clock::start());
+    let lease_ms = u64::try_from(config.lease.as_millis()).unwrap_or(u64::MAX);
     let shared = Arc::new(Shared::new(
         config,
         store,
-        Hosts::new(hosts),
+        Arc::clone(&clock),
+        Hosts::new(hosts, lease_ms, clock),
         Ids::new(stored),
         shutdown,
     ));
@@ -93,7 +96,10 @@ fn start(shared: &Arc<Shared>, mut network: Network, mut part: Parts) {
         part.rules.restore_ending(&entry.kind);
     }
     let epochs: Vec<Epoch> = part.log.iter().map(|e| e.epoch).collect();
-    let members: Vec<_> = network.members.keys().copied().collect();
+    // Who was excluded stays so, and is taken in again when it is back (rule 17).
+    let members = network.members.iter();
+    let members = members.filter(|(_, m)| **m != MemberState::Excluded);
+    let members: Vec<_> = members.map(|(h, _)| *h).collect();
     info!(network = %network.name, switches = network.switches.len(), ports = network.ports.len(), tail = epochs.len(), "recovered");
     let fresh = epochs.is_empty() && acknowledged == Epoch::ZERO && members.is_empty();
     let leaving = network.ports.values().any(Port::is_leaving);

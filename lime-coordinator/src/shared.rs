@@ -28,7 +28,8 @@ pub struct Clock {
 }
 
 impl Clock {
-    fn new() -> Self {
+    /// Starts now.
+    pub fn start() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
         let started_ms = since_epoch.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(0));
         Self {
@@ -55,7 +56,7 @@ pub struct Shared {
     /// Where numbers come from.
     pub ids: Ids,
     /// What time it is.
-    pub clock: Clock,
+    pub clock: Arc<Clock>,
     /// Migrations, running and past.
     pub migrations: Migrations,
     /// All tasks: waited for at the end.
@@ -80,6 +81,7 @@ impl Shared {
     pub fn new(
         config: Config,
         store: Arc<dyn Store>,
+        clock: Arc<Clock>,
         hosts: Hosts,
         ids: Ids,
         shutdown: CancellationToken,
@@ -89,7 +91,7 @@ impl Shared {
             store,
             hosts,
             ids,
-            clock: Clock::new(),
+            clock,
             migrations: Migrations::default(),
             tasks: TaskTracker::new(),
             shutdown,

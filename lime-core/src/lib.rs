@@ -7,6 +7,7 @@
 pub mod counters;
 pub mod flow;
 mod ids;
+pub mod lease;
 pub mod log;
 pub mod migration;
 pub mod model;

@@ -53,8 +53,10 @@ pub struct NetworkEntry {
     /// Changes whenever the agent changes rules, switches or ports otherwise than by staging an epoch (a switch that goes, a
     /// snapshot, a port that moves), also over the reuse of this slot. What a program caches for a clock is valid only for this generation.
     pub generation: u32,
+    /// Packets are processed here before this value of the kernel's tick counter only (consistency rule 17); 0: for ever.
+    pub lease: u64,
     /// Zero.
-    pub pad: [u32; 10],
+    pub pad: [u32; 8],
 }
 
 /// [`SwitchEntry::state`]: free slot, or no instance here and no relay known.

@@ -73,4 +73,6 @@ reasons! {
     NoBucket = 22, "no-bucket";
     /// A copy of a packet for a group that has changed meanwhile.
     GroupChanged = 23, "group-changed";
+    /// The host has not reached the coordinator for longer than its lease (consistency rule 17).
+    LeaseOver = 24, "lease-over";
 }

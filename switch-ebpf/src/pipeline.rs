@@ -13,6 +13,7 @@ use crate::{
     state::State,
     tunnel,
 };
+use aya_ebpf::helpers::generated::bpf_jiffies64;
 use switch_abi::{
     BUCKET_NO_PORT, DEVICE_UNDERLAY, DropReason, PART_BUCKET, PART_HEAD, PORT_LOCAL, PORT_REMOTE,
     PortEntry, TUNNEL_DELIVER, TUNNEL_GROUP, TUNNEL_PROCESS, TunnelPortKey,
@@ -172,6 +173,12 @@ impl Entrance {
         let Some(network) = NETWORKS.get(port.network) else {
             return Err(Stop::Drop(slot, DropReason::SwitchDisabled));
         };
+        // Rule 17: whoever is alive to say so, the kernel's ticks go on. Reading them takes no call.
+        let lease = load(&network.lease);
+        // SAFETY: the helper takes nothing; the verifier makes a load of it.
+        if lease != 0 && unsafe { bpf_jiffies64() } >= lease {
+            return Err(Stop::Drop(slot, DropReason::LeaseOver));
+        }
         Ok(Self {
             slot,
             port,

@@ -65,6 +65,8 @@ impl World {
                 };
                 host.rules.retain(|v| is_instance(v.rule));
                 host.config = Some(config);
+                // Rule 17: the lease goes on behind what the coordinator says on this stream.
+                host.lapsed = false;
                 if awaited {
                     host.up.push_back(Up::Done(Epoch::ZERO));
                 }

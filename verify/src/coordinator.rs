@@ -160,6 +160,8 @@ pub struct Coordinator {
     pub from: u8,
     /// Its end host goes on sending.
     pub plug: bool,
+    /// Rule 17: the host that is being taken in again, and which of its switches learns; `None`: it becomes a member.
+    pub rejoining: Option<(u8, Option<u8>)>,
     /// Mutation: events below this are of before the recovery.
     pub recovery: Epoch,
     /// It has ended its recovery.
@@ -192,6 +194,7 @@ impl Coordinator {
             paused_at: Epoch::ZERO,
             from: 0,
             plug: false,
+            rejoining: None,
             recovery: Epoch::ZERO,
             admits: true,
         }
@@ -210,7 +213,9 @@ impl Coordinator {
         let tail = store.log.iter().filter(|e| acknowledged.lt(e.epoch));
         let tail: Vec<Entry> = tail.map(|e| e.as_ref().clone()).collect();
         let recovery = tail.last().map_or(acknowledged, |e| e.epoch).next();
-        let members: Vec<_> = network.members.keys().copied().collect();
+        let members = network.members.iter();
+        let members = members.filter(|(_, m)| **m != MemberState::Excluded);
+        let members: Vec<_> = members.map(|(h, _)| *h).collect();
         let leaving = network.ports.values().any(Port::is_leaving);
         let (mut sequencer, _) =
             Sequencer::recover(Consistency::Causal, acknowledged, tail, members);

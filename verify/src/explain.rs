@@ -67,6 +67,22 @@ fn describe(world: &World, setting: &Setting, action: Action) -> String {
             ),
             None => String::new(),
         },
+        Action::Operate
+            if let Some((host, _)) = world
+                .coordinator
+                .rejoining
+                .filter(|_| world.coordinator.step > 0)
+                .or_else(|| world.next_to_rejoin()) =>
+        {
+            format!(
+                "host {host} is taken in again, step {}",
+                world.coordinator.step
+            )
+        }
+        Action::Partition(h) => format!("host {h} is cut off from the coordinator"),
+        Action::Heal(h) => format!("host {h} can be reached again"),
+        Action::Lapse(h) => format!("the lease of host {h} is over"),
+        Action::Exclude(h) => format!("the coordinator goes on without host {h}"),
         Action::Operate => format!(
             "operation {:?}, step {}",
             scenario.operations[world.coordinator.operation as usize], world.coordinator.step

@@ -216,6 +216,10 @@ pub struct Host {
     pub finals: bool,
     /// A packet was counted after that.
     pub miscounted: bool,
+    /// No stream can open: it is cut off from the coordinator.
+    pub away: bool,
+    /// Rule 17: its lease is over.
+    pub lapsed: bool,
     /// Mutation: raises that come late.
     pub late_raises: Vec<u32>,
 }

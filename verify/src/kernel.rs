@@ -15,6 +15,10 @@ impl World {
             setting.without(Mutation::RetireIgnored),
         );
         let host = &mut self.hosts[h as usize];
+        if host.lapsed && !setting.without(Mutation::LeaseIgnored) {
+            // Rule 17.
+            return;
+        }
         // Rule 1: once.
         let version = host.clock;
         match host.role(switch, version, at_once, for_ever) {
@@ -32,6 +36,9 @@ impl World {
     /// A kernel program has looked the packet up and does what the rule says.
     pub(crate) fn finish(&mut self, setting: &Setting, h: u8, i: u8) {
         let in_hand = self.hosts[h as usize].in_hand.remove(i.into());
+        let entry = setting.scenario.ports[in_hand.packet.port as usize].switch;
+        // Of what would be a contradiction only together with more than the worlds have, the cause is.
+        self.trespassed |= self.is_out(h, entry);
         self.process(setting, h, in_hand.packet, Epoch(in_hand.version));
     }
 
@@ -144,11 +151,11 @@ impl World {
     /// A tunnel frame arrives.
     pub(crate) fn arrive(&mut self, setting: &Setting, frame: Frame) -> Step {
         let tag = Epoch(frame.tag);
-        let host = &mut self.hosts[frame.to as usize];
         if tag != Epoch::ZERO {
             // Rule 3.
+            let host = &self.hosts[frame.to as usize];
             if !tag.le(host.staged) && !setting.without(Mutation::NoTagCheck) {
-                if frame.packet.id == u8::MAX {
+                if frame.packet.id == u8::MAX || self.may_miss_frames(frame.to) {
                     return Ok(());
                 }
                 return assertion(format!(
@@ -156,6 +163,7 @@ impl World {
                     frame.to, host.staged
                 ));
             }
+            let host = &mut self.hosts[frame.to as usize];
             // Rule 2: before anything else.
             if setting.without(Mutation::RaiseAfterDelivery) {
                 if host.clock.lt(tag) {

@@ -18,6 +18,7 @@
 pub mod agent;
 mod controller;
 pub mod coordinator;
+mod exclusion;
 pub mod explain;
 pub mod explore;
 pub mod history;

@@ -42,6 +42,14 @@ pub enum Mutation {
     ClockBeforePause,
     /// Rule 16: the clock is not raised before the resume, and activations go on.
     NoClockTransfer,
+    /// Rule 17: the coordinator goes on without a host before its lease is over.
+    ExcludedTooEarly,
+    /// Rule 17: a host goes on after its lease.
+    LeaseIgnored,
+    /// Rule 17: a host that is back has a new lease before it is told what has become of its instances.
+    LeaseAtGreeting,
+    /// Rule 17: what a host did before it was excluded reaches the controller when it is back.
+    EventsOfExcluded,
     /// Rule 18: a restarted agent begins with an older clock.
     ClockLostAtRestart,
     /// Rule 19: hosts hear of entries before the store has them.
@@ -54,7 +62,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 23] = [
+    pub const ALL: [Mutation; 27] = [
         Mutation::NoTags,
         Mutation::RaiseAfterDelivery,
         Mutation::NoTagCheck,
@@ -74,6 +82,10 @@ impl Mutation {
         Mutation::RetireIgnored,
         Mutation::ClockBeforePause,
         Mutation::NoClockTransfer,
+        Mutation::ExcludedTooEarly,
+        Mutation::LeaseIgnored,
+        Mutation::LeaseAtGreeting,
+        Mutation::EventsOfExcluded,
         Mutation::ClockLostAtRestart,
         Mutation::NoWriteAhead,
         Mutation::OldEventsAfterRecovery,
@@ -99,6 +111,10 @@ impl Mutation {
             Mutation::PacketOutOutOfBand => "packet-out",
             Mutation::JoinAtOnce => "join",
             Mutation::ClockBeforePause | Mutation::NoClockTransfer => "move-plug",
+            Mutation::ExcludedTooEarly
+            | Mutation::LeaseIgnored
+            | Mutation::LeaseAtGreeting
+            | Mutation::EventsOfExcluded => "cut-off",
             Mutation::ClockLostAtRestart => "agent-crash",
             Mutation::RecoveryDuringMove => "move-crash",
             Mutation::NoWriteAhead | Mutation::OldEventsAfterRecovery => "coordinator-crash",

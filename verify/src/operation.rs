@@ -13,19 +13,24 @@ use crate::world::{Setting, World, device, host_id, port_id, switch_id};
 impl World {
     pub(crate) fn may_operate(&self, setting: &Setting) -> bool {
         let c = &self.coordinator;
-        let more = usize::from(c.operation) < setting.scenario.operations.len();
+        let more = usize::from(c.operation) < setting.scenario.operations.len()
+            || self.next_to_rejoin().is_some();
         let admits = c.admits || c.sequencer.is_suspended();
         more && c.awaited == 0 && !c.awaits_ticket && admits && self.all_heard()
     }
 
     /// An operation fails when a host is away, and is begun again when it is back.
     fn all_heard(&self) -> bool {
-        self.hosts.iter().all(|h| h.heard)
+        let members = &self.coordinator.model.members;
+        let excluded = |h| members.get(&host_id(h)) == Some(&MemberState::Excluded);
+        let mut hosts = self.hosts.iter().zip(0u8..);
+        hosts.all(|(host, h)| host.heard || excluded(h))
     }
 
     pub(crate) fn restart_operation(&mut self) {
         let c = &mut self.coordinator;
         c.step = 0;
+        c.rejoining = None;
         c.awaited = 0;
         c.awaits_ticket = false;
         c.waiters.retain(|(_, w)| *w != Waiter::Operation);
@@ -36,8 +41,22 @@ impl World {
 
     /// The next step of the operation under way.
     pub(crate) fn operate(&mut self, setting: &Setting) {
+        if self.coordinator.step == 0 {
+            self.coordinator.rejoining = self.next_to_rejoin();
+        }
         let step = self.coordinator.step;
         self.coordinator.step += 1;
+        if let Some((host, switch)) = self.coordinator.rejoining {
+            let done = match switch {
+                None => self.rejoin(step, host),
+                Some(switch) => self.join(step, switch, host),
+            };
+            if done {
+                self.coordinator.step = 0;
+                self.coordinator.rejoining = None;
+            }
+            return;
+        }
         let done = match setting.scenario.operations[self.coordinator.operation as usize] {
             Operation::Member(host) => self.member(step, host),
             Operation::Join { switch, host } => self.join(step, switch, host),
@@ -51,19 +70,21 @@ impl World {
     }
 
     /// Sends a request that the operation waits for.
-    fn request(&mut self, host: u8, message: Down) {
+    pub(crate) fn request(&mut self, host: u8, message: Down) {
         self.coordinator.awaited |= 1 << host;
         self.tell(host, message);
     }
 
-    fn configure_one(&mut self, host: u8) {
+    pub(crate) fn configure_one(&mut self, host: u8) {
         self.coordinator.awaited |= 1 << host;
         self.configure(host, true);
     }
 
-    fn configure_all(&mut self) {
-        let members = self.coordinator.model.members.keys();
-        let hosts: Vec<u8> = members.map(|h| (h.0 - 1) as u8).collect();
+    pub(crate) fn configure_all(&mut self) {
+        // Those that are excluded are told when they come back.
+        let members = self.coordinator.model.members.iter();
+        let told = members.filter(|(_, m)| **m != MemberState::Excluded);
+        let hosts: Vec<u8> = told.map(|(h, _)| (h.0 - 1) as u8).collect();
         for host in hosts {
             self.configure_one(host);
         }
@@ -93,7 +114,7 @@ impl World {
     }
 
     /// Changes the model, on the disk too.
-    fn change(&mut self, f: impl FnOnce(&mut lime_core::model::Network)) {
+    pub(crate) fn change(&mut self, f: impl FnOnce(&mut lime_core::model::Network)) {
         let c = &mut self.coordinator;
         c.model.change(f);
         c.store.model = c.model.clone();
@@ -106,7 +127,7 @@ impl World {
             .copied()
     }
 
-    fn set_instance(&mut self, switch: u8, host: u8, to: Option<InstanceState>) {
+    pub(crate) fn set_instance(&mut self, switch: u8, host: u8, to: Option<InstanceState>) {
         self.change(|n| {
             if let Some(s) = n.switches.get_mut(&switch_id(switch)) {
                 match to {
@@ -117,7 +138,7 @@ impl World {
         });
     }
 
-    fn member(&mut self, step: u8, host: u8) -> bool {
+    pub(crate) fn member(&mut self, step: u8, host: u8) -> bool {
         match step {
             0 => {
                 let members = &self.coordinator.model.members;
@@ -159,6 +180,7 @@ impl World {
             0 => match self.instance(switch, host) {
                 Some(InstanceState::Active(Some(_))) => self.coordinator.step = 3,
                 Some(InstanceState::Active(None)) => self.coordinator.step = 4,
+                Some(InstanceState::Excluded { .. }) => self.configure_all(),
                 _ => {
                     self.set_instance(switch, host, Some(InstanceState::Learning));
                     // Rule 5 holds from here on.

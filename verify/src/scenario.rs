@@ -140,6 +140,8 @@ pub struct Scenario {
     pub agent_crashes: u8,
     /// Streams between agents and coordinator that may break, in all.
     pub cuts: u8,
+    /// Hosts that may be cut off from the coordinator for so long that it goes on without them, in all. They come back.
+    pub partitions: u8,
     /// Times that the coordinator may die. It comes back.
     pub coordinator_crashes: u8,
     /// Frames with a tag of the future that may come to this host.

@@ -448,6 +448,43 @@ fn refused() -> Scenario {
     s
 }
 
+/// A host is cut off from the coordinator for longer than its lease.
+fn cut_off() -> Scenario {
+    let mut s = events();
+    s.name = "cut-off";
+    s.about = "as events, and a host is cut off from the coordinator, for longer than its lease or not, and comes back";
+    s.commands = vec![update(&[2, 3], &[])];
+    s.script = vec![0];
+    s.partitions = 1;
+    s
+}
+
+/// The same, while an update is refused that the host that is cut off has staged.
+fn cut_off_refused() -> Scenario {
+    let mut s = policy();
+    s.name = "cut-off-refused";
+    s.about = "a host is cut off that has an update which another refuses: nobody may ever meet its rules";
+    s.ends[0].sends = vec![0];
+    s.ends[1].replies.clear();
+    s.ends[2].sends = vec![1];
+    s.refuses = Some((1, 2));
+    s.rules.push(rule(3, 1, &[], true));
+    s.commands.push(update(&[4], &[]));
+    s.script = vec![0, 1];
+    s.partitions = 1;
+    s
+}
+
+/// A host without an instance is cut off.
+fn cut_off_relay() -> Scenario {
+    let mut s = relay();
+    s.name = "cut-off-relay";
+    s.about = "as relay, and a host is cut off: the one that relays, or an instance";
+    s.ends[1].replies.clear();
+    s.partitions = 1;
+    s
+}
+
 /// Lost and forged frames.
 fn forged() -> Scenario {
     let mut s = policy();
@@ -491,6 +528,9 @@ pub fn all() -> Vec<Scenario> {
         cut_packet_out_table(),
         coordinator_crash(),
         refused(),
+        cut_off(),
+        cut_off_refused(),
+        cut_off_relay(),
         forged(),
         migration_crash(),
     ]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lime_core::log::{Entry, EntryKind, Output, ProtocolError, Resume};
-use lime_core::model::{InstanceState, Port, desired};
+use lime_core::model::{InstanceState, MemberState, Port, desired};
 use lime_core::{Epoch, HostId};
 
 use crate::coordinator::{Coordinator, Shared, Waiter, Write};
@@ -172,7 +172,7 @@ impl World {
             let state = c.model.switches.get(&switch);
             content = match state.and_then(|s| s.instances.get(&host_id(h))) {
                 None => false,
-                Some(InstanceState::Learning) => {
+                Some(state) if state.is_learning() => {
                     let at = c.clones.get(&((switch.0 - 1) as u8, h));
                     at.is_some_and(|at| at.lt(entry.epoch))
                 }
@@ -248,7 +248,7 @@ impl World {
         }
     }
 
-    fn out_done(&mut self, id: u64) {
+    pub(crate) fn out_done(&mut self, id: u64) {
         self.coordinator.outs.remove(&id);
         self.coordinator.sequencer.packet_out_done(id);
     }
@@ -259,8 +259,7 @@ impl World {
         let instances = &model.switches.get(&switch_id(switch))?.instances;
         let usable = |h: &HostId| {
             let state = instances.get(h);
-            self.hosts[number(*h) as usize].heard
-                && !matches!(state, None | Some(InstanceState::Learning))
+            self.hosts[number(*h) as usize].heard && state.is_some_and(|s| !s.is_learning())
         };
         let port = model.ports.get(&port_id(in_port));
         let near = port.and_then(Port::device).map(|d| d.host);
@@ -275,6 +274,18 @@ impl World {
     /// The coordinator takes a host's message.
     pub(crate) fn hear(&mut self, setting: &Setting, h: u8, message: Up) -> Step {
         let host = host_id(h);
+        if self.is_stranger(h) {
+            // Rule 17: nobody is told of what it did.
+            if let Up::Event(event) = message
+                && setting.without(Mutation::EventsOfExcluded)
+            {
+                self.publish(setting, event);
+                return Ok(());
+            }
+            if !matches!(message, Up::Hello { .. } | Up::Done(_) | Up::OutDone(_)) {
+                return Ok(());
+            }
+        }
         let sequencer = &mut self.coordinator.sequencer;
         match message {
             Up::Hello { staged, clock } => self.host_up(setting, h, staged, clock),
@@ -321,7 +332,12 @@ impl World {
         self.hosts[h as usize].heard = true;
         let host = host_id(h);
         let c = &self.coordinator;
-        if !c.model.members.contains_key(&host) || c.sequencer.member(host).is_none() {
+        let state = c.model.members.get(&host);
+        if state == Some(&MemberState::Excluded) {
+            // Rule 17: as one that is new, but first it is told.
+            return Ok(());
+        }
+        if state.is_none() || c.sequencer.member(host).is_none() {
             return Ok(());
         }
         self.configure(h, false);

@@ -105,6 +105,14 @@ pub enum Action {
     Connect(u8),
     /// The coordinator sees that a stream has ended.
     Notice(u8),
+    /// A host is cut off from the coordinator.
+    Partition(u8),
+    /// It can be reached again.
+    Heal(u8),
+    /// Rule 17: its lease is over.
+    Lapse(u8),
+    /// Rule 17: the coordinator goes on without it.
+    Exclude(u8),
     /// The coordinator dies; whether the write under way is on the disk.
     KillCoordinator(bool),
     /// A frame with a tag of the future comes to this host.
@@ -157,8 +165,10 @@ pub struct World {
     /// What was seen.
     pub history: History,
     /// Frames that may still be lost, agents and coordinators that may still die, frames that may
-    /// still be forged, streams that may still break.
-    pub budget: [u8; 5],
+    /// still be forged, streams that may still break, hosts that may still be cut off.
+    pub budget: [u8; 6],
+    /// An excluded instance has processed a packet.
+    pub trespassed: bool,
 }
 
 /// The outcome of a step.
@@ -252,7 +262,9 @@ impl World {
                 scenario.coordinator_crashes,
                 scenario.forgeries,
                 scenario.cuts,
+                scenario.partitions,
             ],
+            trespassed: false,
         };
         let whole = Setting::new(scenario.clone(), None);
         for host in 0..scenario.hosts {
@@ -342,9 +354,10 @@ impl World {
                     all.push(Action::Finish(h, i as u8));
                 }
             }
-            if !host.open {
+            if !host.open && !host.away {
                 all.push(Action::Connect(h));
             }
+            self.partition_actions(setting, h, &mut all);
             let member = self.coordinator.sequencer.member(host_id(h));
             if !host.heard && member.is_some_and(|m| m.connected) {
                 all.push(Action::Notice(h));
@@ -422,6 +435,9 @@ impl World {
             return assertion(format!(
                 "host {h} counts a packet after its final counters were read"
             ));
+        }
+        if self.trespassed {
+            return assertion("an instance that is no member processes nothing".to_owned());
         }
         if self.history.len != seen
             && let Some(why) = self.history.contradiction(&setting.scenario)
@@ -517,9 +533,18 @@ impl World {
                 let host = &mut self.hosts[h as usize];
                 host.open = true;
                 let clock = host.clock;
+                host.lapsed &= !setting.without(Mutation::LeaseAtGreeting);
                 host.after.push_back(After::Hello(clock));
             }
             Action::Notice(h) => self.coordinator.sequencer.disconnected(host_id(h)),
+            Action::Partition(h) => {
+                self.budget[5] -= 1;
+                self.hosts[h as usize].away = true;
+                self.cut(h);
+            }
+            Action::Heal(h) => self.hosts[h as usize].away = false,
+            Action::Lapse(h) => self.hosts[h as usize].lapsed = true,
+            Action::Exclude(h) => self.exclude(h),
             Action::KillCoordinator(durable) => self.kill_coordinator(setting, durable),
             Action::Forge(h) => {
                 self.budget[3] -= 1;

@@ -136,6 +136,12 @@ async fn show(ctx: &Context, client: &mut Client, name: &str) -> Result<(), CliE
             text += &format!(", waiting for {}", n.waiting_for.join(", "));
         }
         text += &format!("\nhosts: {}", or_dash(&n.members.join(", ")));
+        if !n.excluded.is_empty() {
+            text += &format!(
+                "\nnot reached for longer than their lease, going on without them: {}",
+                n.excluded.join(", ")
+            );
+        }
         for part in [
             switch::table(&show.switches),
             port::table(&show.ports),

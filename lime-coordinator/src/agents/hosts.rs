@@ -1,13 +1,15 @@
 //! The registry of hosts.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lime_core::HostId;
+use lime_core::lease::Lease;
 use tokio::sync::watch;
 use tonic::Status;
 
 use super::Session;
+use crate::shared::Clock;
 use crate::store::HostRecord;
 
 /// A host, connected or not.
@@ -19,20 +21,31 @@ pub struct Host {
     pub session: Option<Session>,
     /// Rules that it can still take, as far as is known here.
     pub free_rules: i64,
+    /// How long it may go on by itself (rule 17).
+    pub lease: Lease,
 }
 
 /// All hosts.
 #[derive(Debug)]
 pub struct Hosts {
     hosts: Mutex<BTreeMap<HostId, Host>>,
+    /// Of a lease, milliseconds; 0: none.
+    lease_ms: u64,
+    clock: Arc<Clock>,
     changed: watch::Sender<u64>,
 }
 
 impl Hosts {
-    /// From what the store has.
-    pub fn new(records: impl IntoIterator<Item = HostRecord>) -> Self {
+    /// From what the store has. `lease_ms`: how long leases last; 0: there are none.
+    pub fn new(
+        records: impl IntoIterator<Item = HostRecord>,
+        lease_ms: u64,
+        clock: Arc<Clock>,
+    ) -> Self {
+        let now = clock.now_ms();
         let host = |record: HostRecord| {
             let host = Host {
+                lease: Lease::remembered(record.lease_ms, now),
                 record,
                 session: None,
                 free_rules: 0,
@@ -41,6 +54,8 @@ impl Hosts {
         };
         Self {
             hosts: Mutex::new(records.into_iter().map(host).collect()),
+            lease_ms,
+            clock,
             changed: watch::Sender::new(0),
         }
     }
@@ -96,6 +111,47 @@ impl Hosts {
             ))
         })?;
         Ok((host.record.id, session))
+    }
+
+    /// A host is to be welcomed: what it is granted from the moment it sent its greeting, milliseconds.
+    pub fn grant(&self, lease: &mut Lease) -> u64 {
+        lease.welcome(self.lease_ms, self.clock.now_ms())
+    }
+
+    /// A host asks for its lease on this stream: what it is granted from the moment it asked, milliseconds, and whether it has shown for
+    /// the first time that it keeps leases (commit its record then). `None`: it is over, and so is the stream.
+    pub fn renew(&self, session: &Session) -> Option<(u64, Option<HostRecord>)> {
+        let now = self.clock.now_ms();
+        let mut hosts = self.lock();
+        let host = hosts.get_mut(&session.host)?;
+        let current = host
+            .session
+            .as_ref()
+            .is_some_and(|s| s.number == session.number);
+        if !current || session.cancel.is_cancelled() {
+            return None;
+        }
+        let granted = host.lease.renew(self.lease_ms, now)?;
+        let news = host.record.lease_ms != self.lease_ms;
+        host.record.lease_ms = self.lease_ms;
+        Some((granted, news.then(|| host.record.clone())))
+    }
+
+    /// Whether the host has stopped to process what others process too. Then its stream, should there still be one, ends: the next one
+    /// begins with what has become of its networks.
+    pub fn is_lease_over(&self, id: HostId) -> bool {
+        if self.lease_ms == 0 {
+            return false;
+        }
+        let now = self.clock.now_ms();
+        let hosts = self.lock();
+        let Some(host) = hosts.get(&id).filter(|h| h.lease.is_over(now)) else {
+            return false;
+        };
+        if let Some(session) = &host.session {
+            session.cancel.cancel();
+        }
+        true
     }
 
     /// Counts rules that a host takes (or, below zero, gives back).

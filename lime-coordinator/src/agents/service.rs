@@ -51,11 +51,11 @@ impl v1::agents_server::Agents for AgentsService {
         let Some(FromAgent::Hello(hello)) = first.and_then(|m| m.message) else {
             return Err(Status::invalid_argument("the first message must be Hello"));
         };
-        let (session, queue) = register(&self.shared, &hello).await?;
+        let (session, queue, lease_ms) = register(&self.shared, &hello).await?;
         let shared = Arc::clone(&self.shared);
         let reader = session.clone();
         shared.tasks.clone().spawn(async move {
-            read(&shared, &reader, hello, incoming).await;
+            read(&shared, &reader, hello, lease_ms, incoming).await;
         });
         let end = session.cancel.clone();
         let outgoing = ReceiverStream::new(queue).take_until(end.cancelled_owned());
@@ -63,7 +63,7 @@ impl v1::agents_server::Agents for AgentsService {
     }
 }
 
-/// Gives the host its id and its stream, or refuses it.
+/// Gives the host its id, its stream and (milliseconds) its lease, or refuses it.
 async fn register(
     shared: &Arc<Shared>,
     hello: &v1::Hello,
@@ -71,6 +71,7 @@ async fn register(
     (
         Session,
         tokio::sync::mpsc::Receiver<Result<v1::CoordinatorMessage, Status>>,
+        u64,
     ),
     Status,
 > {
@@ -109,6 +110,13 @@ async fn register(
         underlay_address: hello.underlay_address.clone(),
         underlay_mtu: hello.underlay_mtu,
         agent_version: hello.agent_version.clone(),
+        lease_ms: match &known {
+            // What it is told now is not what it has kept.
+            Some(h) if u128::from(h.record.lease_ms) == shared.config.lease.as_millis() => {
+                h.record.lease_ms
+            }
+            _ => 0,
+        },
     };
     let mut changes = vec![Change::host(&record)];
     changes.extend(shared.ids.persisted());
@@ -121,10 +129,13 @@ async fn register(
         shared.ids.requests(),
     );
     let free = hello.capacity.as_ref().map_or(0, |c| c.rules);
+    let mut lease = known.map(|h| h.lease).unwrap_or_default();
+    let granted = shared.hosts.grant(&mut lease);
     let host = Host {
         record,
         session: Some(session.clone()),
         free_rules: i64::try_from(free).unwrap_or(i64::MAX),
+        lease,
     };
     let mut hosts = shared.hosts.lock();
     let raced = hosts
@@ -141,7 +152,7 @@ async fn register(
         )));
     }
     hosts.insert(id, host);
-    Ok((session, queue))
+    Ok((session, queue, granted))
 }
 
 /// Reads the stream to its end.
@@ -149,6 +160,7 @@ async fn read(
     shared: &Arc<Shared>,
     session: &Session,
     hello: v1::Hello,
+    lease_ms: u64,
     mut incoming: Streaming<v1::AgentMessage>,
 ) {
     let networks = shared.networks();
@@ -168,6 +180,7 @@ async fn read(
     session.send(Message::Welcome(v1::Welcome {
         host_id: session.host.0,
         forget: unknown,
+        lease_ms,
     }));
     for network in &networks {
         let adopted = hello.networks.iter().find(|n| n.network == network.id.0);
@@ -263,6 +276,23 @@ async fn dispatch(shared: &Arc<Shared>, session: &Session, message: FromAgent) {
                     return;
                 }
             }
+        }
+        FromAgent::RenewLease(renewal) => {
+            let Some((milliseconds, news)) = shared.hosts.renew(session) else {
+                warn!(host = %session.name, "its lease was over: closing the stream");
+                session.cancel.cancel();
+                return;
+            };
+            if let Some(record) = news
+                && shared.commit(vec![Change::host(&record)]).await.is_err()
+            {
+                return;
+            }
+            session.send(Message::Lease(v1::Lease {
+                number: renewal.number,
+                milliseconds,
+            }));
+            return;
         }
         FromAgent::UnderlayStatus(status) => {
             if let Some(host) = shared.hosts.lock().get_mut(&session.host) {

@@ -1,7 +1,7 @@
 //! Agents come, go and speak.
 
 use lime_core::log::Resume;
-use lime_core::model::{Place, PortPlace, desired};
+use lime_core::model::{MemberState, Place, PortPlace, desired};
 use lime_core::{Epoch, HostId, PortId, SwitchId};
 use lime_proto::v1;
 use tracing::{info, warn};
@@ -22,8 +22,10 @@ impl State {
             return;
         }
         self.sessions.insert(host, session.clone());
-        if !self.model.members.contains_key(&host) {
-            return;
+        match self.model.members.get(&host) {
+            // Rule 17: it is taken in again as one that is new.
+            None | Some(MemberState::Excluded) => return,
+            Some(_) => {}
         }
         let adopted = adopted.cloned().unwrap_or_default();
         if self.seq.member(host).is_none() {
@@ -32,8 +34,7 @@ impl State {
         }
         let rules_lost = self.model.switches.values().any(|s| {
             let mine = s.instances.get(&host);
-            mine.is_some_and(|i| *i != lime_core::model::InstanceState::Learning)
-                && !adopted.switches.contains(&s.id.0)
+            mine.is_some_and(|i| !i.is_learning()) && !adopted.switches.contains(&s.id.0)
         });
         let staged = if rules_lost {
             Epoch::ZERO
@@ -152,6 +153,15 @@ impl State {
         let current = self.sessions.get(&host);
         if current.is_none_or(|s| s.number != session.number) {
             // The rest of a stream that another has replaced: rule 18, a new incarnation.
+            return;
+        }
+        let excluded = self.model.members.get(&host) == Some(&MemberState::Excluded);
+        if self
+            .seq
+            .member(host)
+            .is_none_or(|m| excluded && m.since.is_some())
+        {
+            // Of what it did before it was excluded, nobody is told but of its counters (rule 17).
             return;
         }
         let result = match message {

@@ -180,9 +180,7 @@ impl State {
             let state = state.and_then(|s| s.instances.get(&host));
             let has = match state {
                 None => false,
-                Some(lime_core::model::InstanceState::Learning) => {
-                    learning.is_some_and(|at| at.lt(entry.epoch))
-                }
+                Some(state) if state.is_learning() => learning.is_some_and(|at| at.lt(entry.epoch)),
                 Some(_) => true,
             };
             wanted = has.then(|| self.model.switches.get(&switch)).flatten();

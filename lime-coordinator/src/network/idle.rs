@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 use lime_core::flow::RemovedReason;
 use lime_core::log::MAX_PENDING;
-use lime_core::model::InstanceState;
 use lime_core::timeouts::Due;
 use lime_core::{HostId, RuleId, SwitchId};
 use lime_proto::v1;
@@ -66,7 +65,7 @@ impl State {
     fn voters(&self, switch: SwitchId) -> BTreeSet<HostId> {
         let switch = self.model.switches.get(&switch);
         let instances = switch.iter().flat_map(|s| &s.instances);
-        let active = instances.filter(|(_, state)| **state != InstanceState::Learning);
+        let active = instances.filter(|(_, state)| !state.is_learning());
         active.map(|(host, _)| *host).collect()
     }
 

@@ -152,11 +152,7 @@ impl State {
     fn packet_out_host(&self, switch: SwitchId, in_port: PortNo) -> Option<HostId> {
         let instances = &self.model.switches.get(&switch)?.instances;
         let usable = |h: &HostId| {
-            self.sessions.contains_key(h)
-                && !matches!(
-                    instances.get(h),
-                    None | Some(lime_core::model::InstanceState::Learning)
-                )
+            self.sessions.contains_key(h) && instances.get(h).is_some_and(|i| !i.is_learning())
         };
         let port = self.model.port_at(switch, in_port);
         let near = port.and_then(|p| p.device()).map(|d| d.host);
@@ -175,7 +171,7 @@ impl State {
         self.finish_packet_out(done.request_id, result);
     }
 
-    fn finish_packet_out(&mut self, id: u64, result: Result<(), Status>) {
+    pub(super) fn finish_packet_out(&mut self, id: u64, result: Result<(), Status>) {
         if let Some(reply) = self.packet_outs.remove(&id).and_then(|p| p.reply) {
             // The controller may have gone.
             let _ = reply.send(result);

@@ -68,6 +68,8 @@ pub struct State {
     pub(super) collects: bool,
     /// Hosts may collect up to here when they need room.
     pub(super) past: Epoch,
+    /// Excluded hosts that are being taken in again.
+    pub(super) rejoining: HashSet<HostId>,
     /// Counts ticks.
     ticks: u64,
     pub(super) next_subscriber: u64,
@@ -115,6 +117,7 @@ impl State {
             keeping: VecDeque::new(),
             collects: false,
             past: Epoch::ZERO,
+            rejoining: HashSet::new(),
             ticks: 0,
             next_subscriber: 1,
             reasons: BTreeMap::new(),
@@ -216,6 +219,7 @@ impl State {
     /// Every [`TICK`]: timeouts, and once a second what may wait.
     pub(super) fn tick(&mut self) {
         self.check_timeouts();
+        self.check_leases();
         if self.ticks.is_multiple_of(TICKS_PER_SECOND) {
             self.seq.collect();
             self.save_floors();

@@ -134,6 +134,7 @@ pub(super) fn configure(
     v1::Configure {
         members: members.collect(),
         switches: switches.collect(),
+        leased: config.leased,
         ports: config
             .ports
             .into_iter()

@@ -32,7 +32,7 @@ impl Operation {
                 self.set_instance(switch, host, InstanceState::Learning)
                     .await?;
             }
-            Some(InstanceState::Learning) => {}
+            Some(InstanceState::Learning | InstanceState::Excluded { .. }) => {}
             None => {
                 self.check_room(switch, host).await?;
                 self.set_instance(switch, host, InstanceState::Learning)
@@ -88,7 +88,14 @@ impl Operation {
     pub async fn remove_instance(&self, switch: SwitchId, host: HostId) -> Result<(), Status> {
         match self.instance_state(switch, host).await? {
             None => return self.release_member(host).await,
-            Some(InstanceState::Learning) => {
+            // Its host is no member at present, and its last counts are still there.
+            Some(InstanceState::Excluded { counted: false }) => {
+                return Err(Status::unavailable(format!(
+                    "host {} has not been back since it was excluded: the instance's counters are still to be read",
+                    self.shared.hosts.name(host)
+                )));
+            }
+            Some(InstanceState::Learning | InstanceState::Excluded { .. }) => {
                 self.drop_instance(switch, host, None).await?;
                 return self.release_member(host).await;
             }

@@ -30,6 +30,7 @@ impl Operation {
                 return self.configure_all().await;
             }
             Some(MemberState::Learning) => {}
+            Some(MemberState::Excluded) => self.take_finals(host).await?,
             None => {
                 self.check_underlay(host).await?;
                 self.change(move |n| n.members.insert(host, MemberState::Learning))
@@ -131,7 +132,12 @@ impl Operation {
     pub async fn release_if_here(&self, host: HostId) -> Result<(), Status> {
         let here = self
             .network
-            .call(|s| s.model.members.keys().all(|h| s.sessions.contains_key(h)))
+            .call(move |s| {
+                let mut awaited = s.model.members.iter();
+                awaited.all(|(h, m)| {
+                    (*m == MemberState::Excluded && *h != host) || s.sessions.contains_key(h)
+                })
+            })
             .await?;
         if here {
             return self.release_member(host).await;

@@ -8,12 +8,14 @@ mod link;
 mod member;
 mod moving;
 mod port;
+mod rejoin;
 mod switch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use lime_core::HostId;
+use lime_core::model::MemberState;
 use lime_proto::v1;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
@@ -108,7 +110,12 @@ impl Operation {
     pub async fn configure_all(&self) -> Result<(), Status> {
         let hosts = self
             .network
-            .call(|state| state.model.members.keys().copied().collect::<Vec<_>>())
+            .call(|state| {
+                // Those that are excluded are told when they come back.
+                let members = state.model.members.iter();
+                let told = members.filter(|(_, m)| **m != MemberState::Excluded);
+                told.map(|(h, _)| *h).collect::<Vec<_>>()
+            })
             .await?;
         self.configure_these(hosts).await
     }

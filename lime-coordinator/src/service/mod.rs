@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
-use lime_core::model::{Network, Port};
+use lime_core::model::{Network, Port, is_excluded};
 use lime_core::{PortNo, check_name};
 use lime_proto::v1;
 use tonic::{Request, Response, Status};
@@ -169,6 +169,11 @@ fn network_reply(state: &State) -> v1::Network {
         vni: state.model.vni,
         epoch: state.seq.logged().0,
         acknowledged: state.seq.acknowledged().0,
+        excluded: members
+            .clone()
+            .filter(|h| is_excluded(&state.model, **h))
+            .map(|h| hosts.name(*h))
+            .collect(),
         members: members.map(|h| hosts.name(*h)).collect(),
         waiting_for: state.waiting_for(),
     }

@@ -26,6 +26,9 @@ pub struct HostRecord {
     pub underlay_mtu: u32,
     /// Of its agent, when it was last here.
     pub agent_version: String,
+    /// It has shown that it keeps leases, of this length, milliseconds; 0: not, or there are none.
+    #[serde(default)]
+    pub lease_ms: u64,
 }
 
 /// A rule.

@@ -53,6 +53,10 @@ pub struct Tables {
     pub seen: Vec<&'static str>,
     pub hold_acks: bool,
     pub violations: Vec<String>,
+    /// The lease's length, milliseconds, and the last question.
+    pub lease: (u64, u64),
+    /// The snapshot under way.
+    pub snapshot: u64,
 }
 
 /// One agent. Tables outlive its "process", as pinned maps do.
@@ -233,7 +237,21 @@ impl Runner {
             .session(UnboundedReceiverStream::new(queue))
             .await?
             .into_inner();
-        while let Some(message) = down.message().await? {
+        self.tables.lock().unwrap().lease = (0, 0);
+        let mut renew = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            let message = tokio::select! {
+                message = down.message() => message?,
+                _ = renew.tick() => {
+                    let renewal = self.tables.lock().unwrap().renewal();
+                    if let Some(message) = renewal {
+                        let message = Some(message);
+                        up.send(v1::AgentMessage { message })?;
+                    }
+                    continue;
+                }
+            };
+            let Some(message) = message else { break };
             let Some(message) = message.message else {
                 continue;
             };
@@ -317,6 +335,7 @@ fn kind_of(message: &Down) -> &'static str {
         Down::Snapshot(_) => "snapshot",
         Down::CheckDevice(_) => "check_device",
         Down::Collect(_) => "collect",
+        Down::Lease(_) => "lease",
     }
 }
 
@@ -363,6 +382,13 @@ impl Tables {
         }
     }
 
+    fn renewal(&mut self) -> Option<Up> {
+        let (length, number) = &mut self.lease;
+        *number += 1;
+        let number = *number;
+        (*length != 0).then_some(Up::RenewLease(v1::RenewLease { number }))
+    }
+
     fn handle(&mut self, message: Down) -> Vec<Up> {
         use v1::agent_error::Code;
         let kind = kind_of(&message);
@@ -370,6 +396,14 @@ impl Tables {
             Down::Welcome(w) => {
                 for n in w.forget {
                     self.networks.remove(&n);
+                }
+                self.lease = (w.lease_ms, 0);
+                self.renewal().into_iter().collect()
+            }
+            Down::Lease(l) => {
+                if l.number > self.lease.1 || l.milliseconds != self.lease.0 {
+                    let text = format!("{l:?} for {:?}", self.lease);
+                    self.violation(text);
                 }
                 Vec::new()
             }
@@ -510,6 +544,11 @@ impl Tables {
                         return Vec::new();
                     }
                     let rules = n.rules.entry(s.switch_id).or_default();
+                    if self.snapshot != s.request_id {
+                        // What there was is replaced.
+                        rules.clear();
+                        self.snapshot = s.request_id;
+                    }
                     for r in s.rules {
                         let rule = FakeRule {
                             from: r.valid_from,

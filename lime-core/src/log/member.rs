@@ -19,6 +19,8 @@ pub struct Member {
     pub(super) unanswered: u32,
     /// Answers that are of before a replacement, and say nothing any more.
     pub(super) stale: u32,
+    /// Some of what it was sent up to here is void now, and it has not said that it has replaced it; zero: nothing is.
+    pub(super) mending: Epoch,
 }
 
 impl Member {
@@ -31,6 +33,7 @@ impl Member {
             since: None,
             unanswered: 0,
             stale: 0,
+            mending: Epoch::ZERO,
         }
     }
 
@@ -42,6 +45,29 @@ impl Member {
         }
         self.stale -= 1;
         false
+    }
+
+    /// Everything up to here is staged there.
+    pub(super) fn has_staged(&mut self, epoch: Epoch) {
+        self.staged = self.staged.max(epoch);
+        if self.mending.le(self.staged) {
+            self.mending = Epoch::ZERO;
+        }
+    }
+
+    /// A new stream, or a new beginning on it: nothing is unanswered.
+    pub(super) fn begin(&mut self, staged: Epoch, sent: Epoch) {
+        self.connected = true;
+        self.staged = staged;
+        self.sent = sent;
+        self.unanswered = 0;
+        self.stale = 0;
+        self.mending = Epoch::ZERO;
+    }
+
+    /// Whether it may meet what is void when it hears of this epoch. Not being a member, it would not be waited for.
+    pub(super) fn has_void(&self) -> bool {
+        self.connected && self.mending != Epoch::ZERO
     }
 
     pub(super) fn is_full(&self) -> bool {

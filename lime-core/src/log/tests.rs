@@ -292,3 +292,75 @@ fn rule_10_an_entry_settles_between_the_events_before_and_after_it() {
         "event 10 was of an acknowledged version and went out at once"
     );
 }
+
+#[test]
+fn what_is_void_is_not_activated_while_a_host_that_is_away_has_it() {
+    let mut seq = with_members(&[1, 2]);
+    let (a, b) = (HostId(1), HostId(2));
+    let before = seq.activated();
+    seq.submit(adds([1]));
+    settle(&mut seq);
+    let epoch = seq.logged();
+    seq.staged(a, epoch).unwrap();
+    seq.disconnected(a);
+    seq.stage_failed(b, epoch, "no room".into()).unwrap();
+    settle(&mut seq);
+    seq.staged(b, epoch).unwrap();
+    settle(&mut seq);
+    assert_eq!(seq.activated(), before, "host 1 has it as it was");
+    seq.connected(a, epoch, before).unwrap();
+    let again = settle(&mut seq);
+    let replaced = |o: &Output<u32>| {
+        matches!(o, Output::Stage { host, entry, replace: true }
+            if *host == a && entry.epoch == epoch && entry.kind == EntryKind::Void)
+    };
+    assert!(again.iter().any(replaced), "{again:?}");
+    assert_eq!(seq.activated(), before);
+    seq.staged(a, epoch).unwrap();
+    assert_eq!(seq.activated(), epoch);
+}
+
+#[test]
+fn what_is_void_is_not_activated_while_a_learner_has_it() {
+    let mut seq = with_members(&[1, 2]);
+    let (b, learner) = (HostId(2), HostId(3));
+    let before = seq.activated();
+    seq.submit(adds([1]));
+    settle(&mut seq);
+    let epoch = seq.logged();
+    assert_eq!(seq.add_learner(learner), epoch, "as of the log's end");
+    seq.staged(HostId(1), epoch).unwrap();
+    seq.stage_failed(b, epoch, "no room".into()).unwrap();
+    settle(&mut seq);
+    seq.staged(HostId(1), epoch).unwrap();
+    seq.staged(b, epoch).unwrap();
+    assert_eq!(
+        seq.activated(),
+        before,
+        "a tag would raise the learner's clock"
+    );
+    // Away, it begins again from the beginning.
+    let mut away = seq.clone();
+    away.disconnected(learner);
+    away.collect();
+    away.staged(b, epoch).unwrap();
+    assert_eq!(away.activated(), epoch);
+    seq.staged(learner, epoch).unwrap();
+    assert_eq!(seq.activated(), epoch);
+}
+
+#[test]
+fn rule_17_what_an_excluded_host_did_is_not_told() {
+    let mut seq = with_members(&[1, 2]);
+    let a = HostId(1);
+    seq.remove_member(a);
+    assert!(seq.event(a, seq.activated(), None, 7).is_err());
+    seq.add_learner(a);
+    let version = seq.activated().previous();
+    seq.event(a, version, Some(3), 7).unwrap();
+    assert_eq!(
+        settle(&mut seq),
+        [],
+        "nor is an output let go that waits for it"
+    );
+}

@@ -2,7 +2,7 @@
 
 use crate::{Consistency, Epoch, HostId, PortId, PortNo, SwitchId};
 
-use super::{Device, InstanceState, MemberState, Moving, Network, Place, Port, Switch};
+use super::{Device, InstanceState, MemberState, Moving, Network, Place, Port, Switch, is_leased};
 
 /// An instance that learns has its join epoch this far ahead of the log's end: it never gets there before it is told the true one.
 const FAR: u32 = 1 << 30;
@@ -16,6 +16,8 @@ pub struct HostConfig {
     pub switches: Vec<SwitchConfig>,
     /// All ports.
     pub ports: Vec<PortConfig>,
+    /// Packets are processed here only as long as the host's lease lasts (rule 17).
+    pub leased: bool,
 }
 
 /// A switch, seen from one host.
@@ -78,6 +80,7 @@ pub fn desired(network: &Network, host: HostId, last: Epoch, learn_again: bool) 
             .values()
             .map(|p| port_config(p, host))
             .collect(),
+        leased: is_leased(network, host),
     }
 }
 
@@ -93,7 +96,7 @@ fn switch_config(
     let (join, retire) = match state {
         None => (Epoch::ZERO, Epoch::ZERO),
         Some(_) if learn_again => (far, Epoch::ZERO),
-        Some(InstanceState::Learning) => (far, Epoch::ZERO),
+        Some(InstanceState::Learning | InstanceState::Excluded { .. }) => (far, Epoch::ZERO),
         Some(InstanceState::Active(join)) => (join.unwrap_or_default(), Epoch::ZERO),
         Some(InstanceState::Retiring(retire)) => (Epoch::ZERO, retire.unwrap_or_default()),
     };
@@ -116,7 +119,7 @@ fn relay(network: &Network, switch: &Switch, host: HostId) -> Option<HostId> {
         InstanceState::Active(Some(_)) => Some(1),
         // Until its retire epoch is activated it processes; then it relays itself.
         InstanceState::Retiring(_) => Some(2),
-        InstanceState::Learning => None,
+        InstanceState::Learning | InstanceState::Excluded { .. } => None,
     };
     full.filter_map(|(h, s)| Some((rank(*s)?, *h)))
         .min()

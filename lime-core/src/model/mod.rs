@@ -4,10 +4,12 @@
 
 mod change;
 mod desired;
+mod exclusion;
 mod network;
 mod rules;
 
 pub use change::*;
 pub use desired::*;
+pub use exclusion::*;
 pub use network::*;
 pub use rules::*;

@@ -36,6 +36,8 @@ pub enum MemberState {
     Full,
     /// On its way out: nothing of it is here, its last frames are awaited.
     Leaving,
+    /// It could not be reached for longer than its lease (rule 17): nobody waits for it. It learns again when it is back.
+    Excluded,
 }
 
 /// A virtual switch.
@@ -58,12 +60,25 @@ pub enum InstanceState {
     Active(Option<Epoch>),
     /// It processes until before its retire epoch; `None`: that is not known yet.
     Retiring(Option<Epoch>),
+    /// Its host is excluded (rule 17) or was, and it processes nothing until it has learnt again.
+    Excluded {
+        /// What it had counted before has been read.
+        counted: bool,
+    },
 }
 
 impl InstanceState {
     /// Whether new packets may be sent to it.
     pub fn is_active(self) -> bool {
         matches!(self, InstanceState::Active(_))
+    }
+
+    /// Whether it processes nothing until it is told to.
+    pub fn is_learning(self) -> bool {
+        matches!(
+            self,
+            InstanceState::Learning | InstanceState::Excluded { .. }
+        )
     }
 }
 

@@ -13,7 +13,7 @@
 //! | `state`, `slots`, `index`, `grace` | what the agent remembers beside the maps, free slots, grace periods |
 //! | `compile`, `classifier`, `chains` | rules: compiled, linked into tables |
 //! | `staging`, `snapshots` | rules by epochs: staged, taken back, collected; all of a switch at once |
-//! | `networks`, `switches`, `ports`, `peers`, `counters` | the rest of the model |
+//! | `networks`, `leases`, `switches`, `ports`, `peers`, `counters` | the rest of the model |
 //! | `attach`, `clsact`, `device`, `link`, `events` | programs on devices, the event ring |
 //! | `adopt`, `upgrade` | taking up what an earlier agent left, with its programs or newer ones |
 
@@ -30,6 +30,7 @@ mod events;
 mod grace;
 mod groups;
 mod index;
+mod leases;
 mod link;
 mod mapped;
 mod maps;

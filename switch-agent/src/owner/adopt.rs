@@ -98,6 +98,7 @@ impl Owner {
             });
         }
         let capacity = self.datapath.capacity();
+        self.lease.greeted(std::time::Instant::now());
         self.outbox.greet(v1::Hello {
             host: self.host.clone(),
             incarnation: self.incarnation,

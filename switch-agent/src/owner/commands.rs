@@ -22,6 +22,7 @@ impl Owner {
             }
             FromSession::Disconnected => {
                 self.outbox.close();
+                self.lease.closed();
                 self.forget_parts();
             }
             FromSession::Message(message) => self.command(*message).await,
@@ -39,6 +40,11 @@ impl Owner {
                     warn!(%network, %error, "network not configured");
                 }
                 let configured = result.is_ok();
+                if configured && let Some(known) = self.networks.get_mut(&network) {
+                    // Rule 17: behind what it says, not before.
+                    known.described_on = self.outbox.session();
+                    self.write_lease(network);
+                }
                 self.outbox.done(id, result.map(|()| None));
                 if configured {
                     self.report_ports(network);
@@ -49,6 +55,7 @@ impl Owner {
                 let result = self.forget(NetworkId(forget.network));
                 self.outbox.done(forget.request_id, result.map(|()| None));
             }
+            Message::Lease(lease) => self.lease_granted(lease.number, lease.milliseconds),
             Message::Stage(stage) => self.stage(stage),
             Message::Activate(activate) => self.activate(&activate),
             Message::Snapshot(snapshot) => self.snapshot(snapshot),
@@ -93,6 +100,7 @@ impl Owner {
     fn welcome(&mut self, welcome: v1::Welcome) {
         info!(host_id = welcome.host_id, "connected to the coordinator");
         self.host_id = Some(HostId(welcome.host_id));
+        self.lease_granted(0, welcome.lease_ms);
         for network in welcome.forget.into_iter().map(NetworkId) {
             match self.forget(network) {
                 Ok(()) => info!(%network, "forgotten: this host is no member any more"),

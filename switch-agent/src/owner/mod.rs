@@ -14,6 +14,7 @@ mod counters;
 mod events;
 mod grace;
 mod idle;
+mod lease;
 mod network;
 mod outbox;
 mod packets;
@@ -40,6 +41,7 @@ use crate::underlay::{NetUpdate, Underlay, Wanted};
 
 use grace::Grace;
 use idle::IdleRules;
+use lease::Lease;
 use network::Network;
 use outbox::Outbox;
 
@@ -107,6 +109,7 @@ pub struct Owner {
     held: HeldPackets,
     recent: RecentIds,
     idle: IdleRules,
+    lease: Lease,
 }
 
 impl Owner {
@@ -139,6 +142,7 @@ impl Owner {
             held: HeldPackets::new(HELD_PACKETS),
             recent: RecentIds::new(RECENT_PACKET_OUTS),
             idle: IdleRules::default(),
+            lease: Lease::default(),
         })
     }
 
@@ -161,6 +165,7 @@ impl Owner {
                     }
                 }
                 () = self.idle.due() => self.look_at_idle_rules(),
+                () = self.lease.due(), if self.outbox.is_open() => self.renew_lease(),
                 update = updates.recv() => match update {
                     Some(update) => self.network_changed(update).await,
                     None => break,

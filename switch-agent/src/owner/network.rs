@@ -14,6 +14,8 @@ use crate::reconcile::{DesiredNetwork, DesiredPlace};
 pub(super) struct Network {
     /// What is in force, as it came and as it was understood; `None`: adopted from the kernel, and not described yet.
     pub config: Option<(v1::Configure, DesiredNetwork)>,
+    /// The stream that it was described on by the coordinator itself; 0: none.
+    pub described_on: u64,
     /// Ports that are devices of this host.
     pub locals: BTreeMap<PortId, Local>,
     /// Switches of which all rules are here.

@@ -661,3 +661,37 @@ fn two_tags_end_up_inside_the_tunnel_and_come_out_again() {
         &double,
     );
 }
+
+/// Rule 17: behind the deadline nothing is processed, whether remembered or not, come in by a port or a tunnel. What others have processed
+/// is delivered.
+#[test]
+fn rule_17_nothing_is_processed_after_the_lease() {
+    for mode in [Mode::Xdp, Mode::Tc] {
+        let mut w = world();
+        w.rule(1, any(), any(), &[output(2)]);
+        w.commit();
+        let network: NetworkEntry = w.get(maps::NETWORKS, 1);
+        let until = |lease| NetworkEntry { lease, ..network };
+        let process = arriving(&udp4(b"x"), TUNNEL_PROCESS, 8, 101, 10);
+        for (lease, over) in [(0, false), (u64::MAX, false), (1, true)] {
+            w.store(maps::NETWORKS, 1, until(lease));
+            for _ in 0..3 {
+                let by_port = w.run(mode, &udp4(b"x"));
+                if over {
+                    by_port.expect(Verdict::Drop, &["lease-over 1"]);
+                } else {
+                    assert_eq!(
+                        by_port.verdict,
+                        Verdict::Redirect,
+                        "{mode:?} {lease} {:?}",
+                        by_port.moved
+                    );
+                }
+            }
+            if over {
+                w.receive(mode, &process)
+                    .expect(Verdict::Drop, &["lease-over 1"]);
+            }
+        }
+    }
+}

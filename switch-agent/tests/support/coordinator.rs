@@ -55,6 +55,11 @@ impl Coordinator {
 
     /// The next stream, greeted and welcomed.
     pub async fn accept(&mut self) -> (Session, v1::Hello) {
+        self.accept_with_lease(0).await
+    }
+
+    /// The same, with a lease of so many milliseconds.
+    pub async fn accept_with_lease(&mut self, lease_ms: u64) -> (Session, v1::Hello) {
         let next = timeout(DEADLINE, self.sessions.recv()).await;
         let (from_agent, to_agent) = next.expect("an agent dials").unwrap();
         let mut session = Session {
@@ -70,6 +75,7 @@ impl Coordinator {
             .send(coordinator_message::Message::Welcome(v1::Welcome {
                 host_id: 1,
                 forget: vec![],
+                lease_ms,
             }))
             .await;
         (session, hello)

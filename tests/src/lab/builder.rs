@@ -44,6 +44,7 @@ pub struct LabBuilder {
     xdp: bool,
     fabric: Fabric,
     watched: bool,
+    lease: Option<u32>,
 }
 
 impl Default for LabBuilder {
@@ -56,6 +57,7 @@ impl Default for LabBuilder {
             xdp: false,
             fabric: Fabric::Lime,
             watched: true,
+            lease: None,
         }
     }
 }
@@ -105,6 +107,13 @@ impl LabBuilder {
     #[must_use]
     pub fn xdp(mut self, on: bool) -> Self {
         self.xdp = on;
+        self
+    }
+
+    /// How long updates of shared switches wait for a host that cannot be reached, seconds (`--lease` of the coordinator).
+    #[must_use]
+    pub fn lease(mut self, seconds: u32) -> Self {
+        self.lease = Some(seconds);
         self
     }
 
@@ -168,6 +177,7 @@ impl LabBuilder {
             name,
             core,
             xdp: self.xdp,
+            lease: self.lease,
             hosts,
             end_hosts,
             plug,

@@ -26,6 +26,7 @@ pub mod plug;
 mod process;
 pub mod registry;
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -35,10 +36,13 @@ use crate::record::{Channel, Recording, Verdict};
 use lime_proto::v1::controller_client::ControllerClient;
 use lime_proto::v1::lime_client::LimeClient;
 use lime_proto::v1::{Host as HostInfo, ListHostsRequest};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 pub use binaries::directory as bin_directory;
 pub use builder::{Fabric, LabBuilder};
 pub use end_host::{DEVICE as END_HOST_DEVICE, EndHost};
+use error::Context;
 pub use error::LabError;
 pub use links::Links;
 pub use names::LabName;
@@ -95,6 +99,7 @@ pub struct Lab {
     name: LabName,
     core: Links,
     xdp: bool,
+    lease: Option<u32>,
     hosts: Vec<LabHost>,
     end_hosts: Vec<EndHost>,
     plug: Option<Mutex<plug::Plug>>,
@@ -240,6 +245,26 @@ impl Lab {
         Ok(())
     }
 
+    /// Stops a host's agent as a debugger would (SIGSTOP): it lives, and does nothing.
+    pub fn suspend_agent(&self, host: &str) -> Result<(), LabError> {
+        self.signal_agent(host, Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    pub fn resume_agent(&self, host: &str) -> Result<(), LabError> {
+        self.signal_agent(host, Signal::SIGCONT)
+    }
+
+    fn signal_agent(&self, host: &str, signal: Signal) -> Result<(), LabError> {
+        let host = self.host(host)?;
+        if let Some(agent) = lock(&host.agent).as_ref() {
+            let pid = Pid::from_raw(agent.pid().cast_signed());
+            nix::sys::signal::kill(pid, signal)
+                .doing(|| format!("cannot send {signal} to the agent of host {}", host.name))?;
+        }
+        Ok(())
+    }
+
     /// Starts a host's agent, if it does not run.
     pub fn start_agent(&self, host: &str) -> Result<(), LabError> {
         let host = self.host(host)?;
@@ -287,16 +312,20 @@ impl Lab {
             return Ok(());
         }
         let store = self.name.scratch().join("coordinator.redb");
+        let mut args: Vec<OsString> = vec![
+            "--listen".into(),
+            COORDINATOR.to_string().into(),
+            "--store".into(),
+            store.into(),
+        ];
+        if let Some(seconds) = self.lease {
+            args.extend(["--lease".into(), seconds.to_string().into()]);
+        }
         *coordinator = Some(Process::start(
             "coordinator",
             self.core.netns(),
             &binaries::find("lime-coordinator")?,
-            [
-                "--listen".as_ref(),
-                COORDINATOR.to_string().as_ref(),
-                "--store".as_ref(),
-                store.as_os_str(),
-            ],
+            args,
             &self.log("coordinator"),
         )?);
         Ok(())

@@ -16,7 +16,7 @@ impl<E> Sequencer<E> {
             return Err(ProtocolError::StagedUnsent { host, epoch, sent });
         }
         if member.answered() {
-            member.staged = member.staged.max(epoch);
+            member.has_staged(epoch);
         }
         self.pump();
         Ok(())
@@ -98,6 +98,10 @@ impl<E> Sequencer<E> {
             .members
             .get(&host)
             .ok_or(ProtocolError::NotAMember(host))?;
+        if self.consistency == Consistency::Causal && !member.is_full() {
+            // Rule 17: from before it was excluded, and what waits for it is lost with it.
+            return Ok(());
+        }
         if let Some(id) = held {
             // Rule 5: as soon as it is here, nothing can overtake it.
             self.out.push(Output::ReleaseHeld { host, id });

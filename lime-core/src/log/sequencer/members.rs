@@ -41,19 +41,12 @@ impl<E> Sequencer<E> {
         if !staged.le(last) {
             return Err(ProtocolError::AheadOfLog { host, staged, last });
         }
-        member.connected = true;
         if staged.next().lt(oldest) || (staged == Epoch::ZERO && oldest != Epoch(1)) {
-            member.unanswered = 0;
-            member.stale = 0;
-            member.staged = staged;
-            member.sent = logged;
+            member.begin(staged, logged);
             return Ok(Resume::FromSnapshot(logged));
         }
         debug_assert!(clock.le(staged), "a clock is never above what is staged");
-        member.staged = staged;
-        member.sent = staged;
-        member.unanswered = 0;
-        member.stale = 0;
+        member.begin(staged, staged);
         // What was voided meanwhile may be staged there as it was.
         let void = |e: &&Arc<Entry>| {
             matches!(e.kind, EntryKind::Void) && e.epoch.le(staged) && activated.lt(e.epoch)
@@ -83,12 +76,8 @@ impl<E> Sequencer<E> {
             .members
             .get_mut(&host)
             .ok_or(ProtocolError::NotAMember(host))?;
-        member.connected = true;
-        member.unanswered = 0;
-        member.stale = 0;
         // Nobody may count on what it had.
-        member.staged = Epoch::ZERO;
-        member.sent = logged;
+        member.begin(Epoch::ZERO, logged);
         Ok(logged)
     }
 
@@ -103,8 +92,11 @@ impl<E> Sequencer<E> {
 
     /// The host has taken the snapshots as of this epoch.
     pub fn snapshot_done(&mut self, host: HostId, at: Epoch) {
-        if let Some(member) = self.members.get_mut(&host) {
-            member.staged = member.staged.max(at);
+        if let Some(member) = self.members.get_mut(&host)
+            // What became void meanwhile is in the snapshot; its replacement follows, and with it the rest.
+            && member.mending == Epoch::ZERO
+        {
+            member.has_staged(at);
         }
         self.pump();
     }

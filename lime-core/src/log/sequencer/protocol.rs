@@ -128,7 +128,8 @@ impl<E> Sequencer<E> {
         }
         let mut to = None;
         while let Some(&end) = self.batch_ends.front() {
-            if !end.le(self.logged) || self.full().any(|m| m.staged.lt(end)) {
+            let void = self.members.values().any(Member::has_void);
+            if !end.le(self.logged) || void || self.full().any(|m| m.staged.lt(end)) {
                 break;
             }
             to = self.batch_ends.pop_front();

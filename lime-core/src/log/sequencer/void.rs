@@ -11,11 +11,16 @@ use crate::{Epoch, HostId};
 impl<E> Sequencer<E> {
     /// Sends everything from this epoch on once more, since some of it is void now. Until that is answered, it counts as not staged.
     pub(super) fn replace_from(&mut self, host: HostId, from: Epoch) {
-        let Some(member) = self.members.get_mut(&host).filter(|m| m.connected) else {
+        let Some(member) = self.members.get_mut(&host) else {
             return;
         };
         member.staged = member.staged.min(from.previous());
+        if !member.connected {
+            // It has what is void now until it is back: nothing of it may be activated before.
+            return;
+        }
         member.stale = member.unanswered;
+        member.mending = member.sent;
         for entry in &self.entries {
             if from.le(entry.epoch) && entry.epoch.le(member.sent) {
                 member.unanswered += 1;
