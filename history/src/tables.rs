@@ -355,7 +355,7 @@ impl<'a> Replay<'a> {
         from: u32,
         optional: bool,
     ) -> usize {
-        let opaque = rule.groups().next().is_some();
+        let opaque = rule.groups().next().is_some() || rule.meter.is_some();
         let fades = rule.idle_timeout != 0 || rule.hard_timeout != 0 || opaque;
         self.lives.push(Life {
             id,

@@ -3,8 +3,8 @@
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::commands::{
-    bundle, completions, events, group, host, link, migrate, network, packet_out, port, rule,
-    stats, switch,
+    bundle, completions, events, group, host, link, meter, migrate, network, packet_out, port,
+    rule, stats, switch,
 };
 
 const AFTER_HELP: &str = "\
@@ -86,8 +86,11 @@ pub enum Command {
     /// Groups of a switch
     #[command(subcommand)]
     Group(group::Command),
-    /// Change rules and groups of a switch together, all or nothing
+    /// Change rules, groups and meters of a switch together, all or nothing
     Bundle(bundle::Command),
+    /// Meters of a switch, in ovs-ofctl syntax
+    #[command(subcommand)]
+    Meter(meter::Command),
     /// Counters of ports
     Stats(stats::Command),
     /// Packets that rules send to the controller

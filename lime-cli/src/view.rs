@@ -2,6 +2,7 @@
 
 mod event;
 mod group;
+mod meter;
 mod migration;
 mod rule;
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 pub use self::event::Event;
 pub use self::group::{BucketCounters, GroupView};
+pub use self::meter::{BandCounters, MeterView};
 pub use self::migration::Migration;
 pub use self::migration::millis;
 pub use self::rule::RuleStats;

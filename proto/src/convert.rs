@@ -7,14 +7,15 @@ mod bundle;
 mod error;
 mod groups;
 mod messages;
+mod meters;
 mod rules;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::{ConvertError, Problem};
-pub use groups::{part_from_wire, part_to_wire};
 pub use messages::enum_from_wire;
+pub use meters::{part_from_wire, part_to_wire};
 pub use rules::{
     MAX_MATCH_FIELDS, actions_from_wire, actions_to_wire, match_from_wire, match_to_wire,
 };

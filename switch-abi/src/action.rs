@@ -168,6 +168,11 @@ pub mod op {
 
     /// Run group number `b`.
     pub const GROUP: u8 = 62;
+    /// In a meter's head: the next band. `pad`: by how much it raises the drop precedence, or 0: it drops. `b`: its index, as its count's part
+    /// has it. `a` and `c` (a number in host byte order): the shift and the factor of [`crate::band_cost`].
+    pub const BAND: u8 = 58;
+    /// In a meter's head: of the band before, the longest time ahead, a number in host byte order in `c`.
+    pub const BURST: u8 = 59;
     /// In a group's choices: the next bucket, of weight `a`. `pad`: [`crate::BUCKET_WATCHES`]; `b`: port slot.
     pub const BUCKET: u8 = 60;
     /// In a group's choices: the bucket before is also live while the port in slot `b` is.

@@ -2,7 +2,7 @@
 
 use crate::{Action, CompactMask, DROP_REASONS, KEY_WORDS, MAX_ACTIONS};
 
-/// Room for tables per switch: those that rules can be in, then [`crate::GROUP_TABLE`].
+/// Room for tables per switch: those that rules can be in, then [`crate::GROUP_TABLE`] and [`crate::METER_TABLE`].
 pub const MAX_TABLES: u32 = 64;
 /// Tuples (distinct masks) per table.
 pub const MAX_TUPLES: u32 = 64;
@@ -195,16 +195,18 @@ pub struct RuleEntry {
     pub live: u32,
     /// Seconds; 0: none. Of use to the agent only, which tells from the counters when a rule was last used.
     pub idle_timeout: u32,
+    /// The meter that packets pass first; 0: none.
+    pub meter: u32,
     /// Zero.
-    pub pad: u64,
+    pub pad: u32,
     /// Compact masked key: [`CompactMask::compact`].
     pub key: [u64; KEY_WORDS],
     /// Bits that write-metadata sets, within the mask.
     pub metadata: u64,
     /// Bits that write-metadata changes; 0: none.
     pub metadata_mask: u64,
-    /// Zero.
-    pub pad2: [u64; 6],
+    /// Of a meter's head, for each of its bands: [`crate::band_charge`]. The programs write it.
+    pub times: [u64; crate::MAX_METER_BANDS],
     /// Compiled actions.
     pub actions: [Action; MAX_ACTIONS],
 }

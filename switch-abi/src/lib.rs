@@ -18,6 +18,7 @@ mod entries;
 mod event;
 mod group;
 mod key;
+mod meter;
 mod reason;
 mod tunnel;
 
@@ -26,12 +27,13 @@ pub use entries::*;
 pub use event::*;
 pub use group::*;
 pub use key::*;
+pub use meter::*;
 pub use reason::*;
 pub use tunnel::*;
 
 /// Version of everything in this crate. Written to [`Meta`] in the pinned maps; an agent that finds
 /// another version there must not adopt them.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Names of the maps in the kernel object. Pinned under the same names.
 pub mod maps {

@@ -75,4 +75,6 @@ reasons! {
     GroupChanged = 23, "group-changed";
     /// The host has not reached the coordinator for longer than its lease (consistency rule 17).
     LeaseOver = 24, "lease-over";
+    /// A meter's band dropped it (OpenFlow 1.3.5, 5.7).
+    Metered = 25, "metered";
 }

@@ -265,7 +265,7 @@ pub fn on_packet<P: Packet>(packet: P, state: &mut State, action: &Action) -> bo
 
 /// Sets the bits of TOS or traffic class that are in `mask`.
 #[inline(always)]
-fn set_tos<P: Packet>(packet: P, state: &State, bits: u8, mask: u8) -> bool {
+pub fn set_tos<P: Packet>(packet: P, state: &State, bits: u8, mask: u8) -> bool {
     // In both headers they lie in the first two bytes.
     let Some(old) = packet.read::<2>(state.l3) else {
         return false;

@@ -3,6 +3,7 @@
 use crate::{
     actions, group,
     maps::{BUCKETS, PORTS, RULES, SWITCHES, TABLES, TUPLES, bucket_mask, load},
+    meter,
     packet::opaque,
     set,
     state::{MAX_STEPS, STEP_HELD, STEP_LIMIT, State},
@@ -12,7 +13,7 @@ use switch_abi::{
     KEY_WORDS, MAX_ACTIONS, MAX_CHAIN, MAX_SWITCH_HOPS, MAX_TABLES, MAX_TUPLES, NO_TABLE,
     PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, SET_SLOT_GROUP, SET_SLOT_OUTPUT,
     SWITCH_ACTIVE, SWITCH_HOLD, SWITCH_RELAY, SwitchEntry, TableRef, TupleEntry, hash_end,
-    hash_start, hash_word, op, serial_le, visible,
+    hash_start, hash_word, op, part_word, serial_le, visible,
 };
 
 /// [`State::end`]: the last rule has no goto.
@@ -29,6 +30,8 @@ pub const END_STOPPED: u32 = 4;
 pub const END_RESUME: u32 = 5;
 /// [`State::end`]: a group is not, or no longer, what the packet was to meet.
 pub const END_GROUP_CHANGED: u32 = 6;
+/// [`State::end`]: a rule's meter is not there.
+pub const END_NO_METER: u32 = 8;
 /// [`State::end`]: a group has no bucket for the packet.
 pub const END_NO_BUCKET: u32 = 7;
 
@@ -107,7 +110,13 @@ fn step(state: &mut State) -> u64 {
         // The compiler knows what it returns, the verifier does not.
         return (opaque(group::lime_part(slot) as usize) != 0) as u64;
     }
-    let slot = lime_look_up();
+    let metered = state.metered;
+    state.metered = 0;
+    let slot = if metered != 0 {
+        metered
+    } else {
+        lime_look_up()
+    };
     if slot == 0 {
         state.end = END_MISS;
         return 1;
@@ -115,6 +124,10 @@ fn step(state: &mut State) -> u64 {
     let (Some(rule), Some(switch)) = (RULES.get(slot), SWITCHES.get(state.switch_slot)) else {
         return 1;
     };
+    // The compiler knows what it returns, the verifier does not.
+    if rule.meter != 0 && metered == 0 && opaque(meter::lime_meet(slot) as usize) != 0 {
+        return 1;
+    }
     if !state.push(slot, 0) {
         return 1;
     }
@@ -259,6 +272,23 @@ pub fn inline_link(state: &State, port: u32) -> u32 {
         Some(switch) if role(switch, state.clock) == Role::Active => link,
         _ => 0,
     }
+}
+
+/// The slot of the visible part of a group or a meter; 0: none.
+#[inline(always)]
+pub fn look_up_part(state: &mut State, table: u8, number: u32, part: u16) -> u32 {
+    let before = state.table;
+    let first = (&raw mut state.key).cast::<u64>();
+    // SAFETY: the key has 16 words.
+    let saved = unsafe { first.read() };
+    // SAFETY: as above.
+    unsafe { first.write(part_word(number, part)) };
+    state.table = table as u32;
+    let slot = lime_look_up();
+    state.table = before;
+    // SAFETY: as above.
+    unsafe { first.write(saved) };
+    slot
 }
 
 /// The slot of the best visible rule in the state's table; 0: none. A global function without arguments, so that the kernel

@@ -14,10 +14,16 @@ pub fn cpu() -> u32 {
 /// Counts a packet at a rule.
 #[inline(always)]
 pub fn rule(slot: u32, bytes: u32) {
+    rules(slot, 1, bytes);
+}
+
+/// Counts packets at a rule, or at a part of a meter.
+#[inline(always)]
+pub fn rules(slot: u32, packets: u32, bytes: u32) {
     if let Some(counters) = RULE_COUNTERS.get_ptr_mut(cpu() * rule_stride() + slot) {
         // SAFETY: this CPU alone writes the entry.
         unsafe {
-            (*counters).packets += 1;
+            (*counters).packets += packets as u64;
             (*counters).bytes += bytes as u64;
         }
     }

@@ -8,12 +8,15 @@ use crate::{
     output,
     packet::{Packet, opaque},
     parse, reshape, set,
-    state::{ActionRef, MAX_STEPS, STEP_COPY, STEP_GROUP, STEP_HELD, STEP_LIMIT, State, TAG_NONE},
+    state::{
+        ActionRef, MAX_STEPS, STEP_COPY, STEP_GROUP, STEP_HELD, STEP_LIMIT, STEP_METER, State,
+        TAG_NONE,
+    },
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
-    DropReason, EVENT_REASON_INVALID_TTL, MAX_ACTIONS, NO_TABLE, PART_BUCKET, PORT_NO_FLOOD,
-    SET_SLOT_GROUP, SET_SLOTS, SWITCH_INVALID_TTL, op, part_of,
+    DropReason, EVENT_REASON_INVALID_TTL, MAX_ACTIONS, METER_REMARKS, NO_TABLE, PART_BUCKET,
+    PORT_NO_FLOOD, SET_SLOT_GROUP, SET_SLOTS, SWITCH_INVALID_TTL, op, part_of,
 };
 
 /// How often classification goes on with a packet whose headers rules have changed.
@@ -69,6 +72,16 @@ fn act<P: Packet>(packet: P, state: &mut State) -> u64 {
         }
         next_step(state, index);
         return 0;
+    }
+    if step.flags & STEP_METER != 0 {
+        state.plain = 0;
+        next_step(state, index);
+        if rule.metadata & METER_REMARKS != 0 {
+            // What is pending must go out as the packet is now.
+            flush(packet, state);
+        }
+        // The compiler knows what it returns, the verifier does not.
+        return opaque(packet.meter(step.rule, step.link) as usize) as u64;
     }
     let at = state.action;
     if at == 0 {
@@ -209,16 +222,19 @@ fn resume<P: Packet>(packet: P, state: &mut State) -> usize {
         return 1;
     }
     state.resumes += 1;
-    // Reading may make the packet longer.
-    flush(packet, state);
     let Some(port) = PORTS.get(state.port) else {
         return 1;
     };
     state.in_port = port.port_no;
     set::carry(state);
     let switch_slot = state.switch_slot;
-    if !again(packet, state) {
-        return 1;
+    // A packet that has passed a meter is known.
+    if state.metered == 0 {
+        // Reading may make the packet longer.
+        flush(packet, state);
+        if !again(packet, state) {
+            return 1;
+        }
     }
     state.steps = 0;
     state.step = 0;

@@ -8,7 +8,7 @@
 use crate::{
     actions,
     classify::{
-        END, END_GROUP_CHANGED, END_NO_BUCKET, END_TC, enter_link, inline_link, lime_look_up,
+        END, END_GROUP_CHANGED, END_NO_BUCKET, END_TC, enter_link, inline_link, look_up_part,
     },
     maps::{PORTS, RULES, SWITCHES, load},
     packet::opaque,
@@ -19,7 +19,7 @@ use switch_abi::{
     BUCKET_WATCHES, GROUP_ALL, GROUP_FAST_FAILOVER, GROUP_SELECT, GROUP_TABLE, MAX_ACTIONS,
     PART_BUCKET, PART_CHOICE, PART_HEAD, PORT_DEAD, PORT_DOWN, PORT_NONE,
     RULE_CONTROLLER_AND_OUTPUT, RULE_PURE, RULE_XDP, RuleEntry, SWITCH_HOLD, better, bucket_lot,
-    flow_hash, op, part_word, serial_le,
+    flow_hash, op, serial_le,
 };
 
 /// [`State::group_best`]: none yet.
@@ -52,18 +52,8 @@ pub fn meet(state: &mut State, group: u32) -> u32 {
 /// The slot of the part that the state is at; 0: none.
 #[inline(always)]
 pub fn look_up(state: &mut State) -> u32 {
-    let table = state.table;
-    let first = (&raw mut state.key).cast::<u64>();
-    // SAFETY: the key has 16 words.
-    let saved = unsafe { first.read() };
-    // SAFETY: as above.
-    unsafe { first.write(part_word(state.group, state.part as u16)) };
-    state.table = GROUP_TABLE as u32;
-    let slot = lime_look_up();
-    state.table = table;
-    // SAFETY: as above.
-    unsafe { first.write(saved) };
-    slot
+    let (group, part) = (state.group, state.part as u16);
+    look_up_part(state, GROUP_TABLE, group, part)
 }
 
 /// Decides by the part in `slot`. Returns 1 to end the walk.

@@ -16,6 +16,7 @@ mod execute;
 mod flow;
 mod group;
 mod maps;
+mod meter;
 mod output;
 mod packet;
 mod parse;

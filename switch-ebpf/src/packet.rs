@@ -25,6 +25,8 @@ pub trait Packet: Stages + crate::reshape::Reshape + Copy {
     }
     /// Bytes of payload in a segment of a frame that is to be segmented later; 0: it is not.
     fn segment_size(self) -> u32;
+    /// Packets that it is, or will be when it has been segmented.
+    fn segments(self) -> u32;
     /// Chooses the queue of devices that it goes out by; 0: none. False: not at XDP.
     fn set_queue(self, queue: u32) -> bool;
     /// The bytes at an offset (below 2048), if the frame is long enough.
@@ -135,6 +137,8 @@ pub trait Stages {
     fn change(self) -> u32;
     /// [`crate::execute::change`] of rare actions.
     fn reshape(self) -> u32;
+    /// [`crate::meter::run`].
+    fn meter(self, head: u32, user: u32) -> u32;
     /// [`crate::output::emit`].
     fn emit(self, slot: u32) -> u32;
     /// [`crate::output::flush`].
@@ -145,7 +149,7 @@ pub trait Stages {
 
 /// [`Stages`] as global functions of these names.
 macro_rules! stages {
-    ($packet:ident, $context:ty, $short_cut:ident, $parse:ident, $change:ident, $reshape:ident, $emit:ident, $flush:ident, $strip:ident) => {
+    ($packet:ident, $context:ty, $short_cut:ident, $parse:ident, $change:ident, $reshape:ident, $meter:ident, $emit:ident, $flush:ident, $strip:ident) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $short_cut(
@@ -173,6 +177,12 @@ macro_rules! stages {
         #[inline(never)]
         extern "C" fn $reshape(context: *mut $context) -> u32 {
             crate::execute::change::<_, true>($packet(context))
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $meter(context: *mut $context, head: u32, user: u32) -> u32 {
+            crate::meter::run($packet(context), head, user)
         }
 
         #[unsafe(no_mangle)]
@@ -212,6 +222,11 @@ macro_rules! stages {
             #[inline(always)]
             fn reshape(self) -> u32 {
                 $reshape(self.0)
+            }
+
+            #[inline(always)]
+            fn meter(self, head: u32, user: u32) -> u32 {
+                $meter(self.0, head, user)
             }
 
             #[inline(always)]

@@ -3,7 +3,8 @@
 use crate::{
     cache,
     classify::{
-        self, END, END_GROUP_CHANGED, END_LIMIT, END_MISS, END_NO_BUCKET, END_RESUME, END_TC, Role,
+        self, END, END_GROUP_CHANGED, END_LIMIT, END_MISS, END_NO_BUCKET, END_NO_METER, END_RESUME,
+        END_TC, Role,
     },
     counters, execute, flow, group,
     maps::{DEVICES, NETWORKS, PORTS, SWITCHES, TUNNEL_PORTS, load},
@@ -258,6 +259,7 @@ fn process<P: Packet>(
     let reason = match state.end {
         END_MISS => Some(DropReason::TableMiss),
         END_LIMIT | END_RESUME => Some(DropReason::HopLimit),
+        END_NO_METER => Some(DropReason::Metered),
         END_NO_BUCKET => Some(DropReason::NoBucket),
         END_GROUP_CHANGED => Some(DropReason::GroupChanged),
         END if state.done == 0 => Some(DropReason::RuleDrop),

@@ -22,6 +22,8 @@ pub const STEP_HELD: u32 = 1;
 pub const STEP_LIMIT: u32 = 2;
 /// [`Step::flags`]: the rule's last action, or that of the action set, is a group; the steps that follow are its.
 pub const STEP_GROUP: u32 = 4;
+/// [`Step::flags`]: not a rule to run, but the head of a meter that the packets of [`Step::link`], a rule, pass.
+pub const STEP_METER: u32 = 16;
 /// [`Step::flags`]: not a rule to run, but a group's bucket that gets a copy of the packet.
 pub const STEP_COPY: u32 = 8;
 
@@ -194,6 +196,8 @@ pub struct State {
     pub group_held: u32,
     /// Parts of groups must be at least as old as this clock.
     pub floor: u32,
+    /// A rule whose meter the packet has passed, and that it meets next; 0: none.
+    pub metered: u32,
     /// [`Step::origin`], of the steps being added or of the one being executed.
     pub group_rule: u32,
     /// [`switch_abi::flow_hash`].
@@ -290,6 +294,7 @@ impl State {
         state.labelled = 0;
         state.queue = 0;
         state.grouping = 0;
+        state.metered = 0;
         state.group_rule = 0;
         state.origin = 0;
         state.key.metadata = 0;

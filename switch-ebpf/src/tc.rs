@@ -141,6 +141,7 @@ stages!(
     lime_tc_parse,
     lime_tc_change,
     lime_tc_reshape,
+    lime_tc_meter,
     lime_tc_emit,
     lime_tc_flush,
     lime_tc_strip
@@ -181,6 +182,22 @@ impl Packet for Tc {
     fn segment_size(self) -> u32 {
         // SAFETY: the context is valid for the program's run.
         unsafe { (*self.0).gso_size }
+    }
+
+    #[inline(always)]
+    fn segments(self) -> u32 {
+        let size = self.segment_size();
+        if size == 0 {
+            return 1;
+        }
+        // SAFETY: the context is valid for the program's run.
+        let segments = unsafe { (*self.0).gso_segs };
+        // Senders need not say; then it is somewhat more than there are.
+        if segments != 0 {
+            segments
+        } else {
+            self.length() / size + 1
+        }
     }
 
     #[inline(always)]

@@ -39,6 +39,7 @@ stages!(
     lime_xdp_parse,
     lime_xdp_change,
     lime_xdp_reshape,
+    lime_xdp_meter,
     lime_xdp_emit,
     lime_xdp_flush,
     lime_xdp_strip
@@ -89,6 +90,11 @@ impl Packet for Xdp {
     #[inline(always)]
     fn segment_size(self) -> u32 {
         0
+    }
+
+    #[inline(always)]
+    fn segments(self) -> u32 {
+        1
     }
 
     #[inline(always)]

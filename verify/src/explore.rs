@@ -1,7 +1,8 @@
 //! Walking through all states.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -94,7 +95,9 @@ impl Seen {
 }
 
 fn fingerprint(world: &World) -> u64 {
-    foldhash::quality::FixedState::default().hash_one(world)
+    let mut hasher = DefaultHasher::new();
+    world.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Takes a step; assertions of the production code that fail are violations too.

@@ -2,8 +2,8 @@
 
 use clap::Args;
 use lime_core::SwitchName;
-use lime_core::flow::ofctl::parse_mod;
-use lime_core::flow::{GroupMod, SwitchMod};
+use lime_core::flow::ofctl::{parse_meter, parse_meter_id, parse_mod};
+use lime_core::flow::{GroupMod, MeterMod, SwitchMod};
 use lime_proto::v1;
 
 use super::group;
@@ -19,6 +19,8 @@ A line is one of these; empty lines, and what follows a #, are skipped:
   group [add] group_id=N,type=TYPE[,bucket=BUCKET]...
   group modify group_id=N,type=TYPE[,bucket=BUCKET]...
   group delete [group_id=N]
+  meter [add] METER, meter modify METER
+  meter delete [meter=N]
 
 Each line is understood on top of those before it. All of them are made, at one moment for every
 packet on every host, or none.
@@ -54,8 +56,9 @@ fn parse(line: &str) -> Result<SwitchMod, CliError> {
             Ok(SwitchMod::Rule(m))
         }
         "group" => parse_group(rest.trim_start()).map(SwitchMod::Group),
+        "meter" => parse_meter_mod(rest.trim_start()).map(SwitchMod::Meter),
         _ => Err(CliError::Usage(format!(
-            "{sort:?}: a line begins with flow or group"
+            "{sort:?}: a line begins with flow, group or meter"
         ))),
     }
 }
@@ -76,6 +79,23 @@ fn parse_group(text: &str) -> Result<GroupMod, CliError> {
             }
         },
         _ => group::definition(text).map(GroupMod::Add),
+    }
+}
+
+fn parse_meter_mod(text: &str) -> Result<MeterMod, CliError> {
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let read = |text: &str| parse_meter(text).map_err(|e| bad_flow(text, &e));
+    match word {
+        "add" => read(rest).map(MeterMod::Add),
+        "modify" => read(rest).map(MeterMod::Modify),
+        "delete" => match rest.trim() {
+            "" => Ok(MeterMod::Delete(None)),
+            one => {
+                let id = parse_meter_id(one).map_err(|e| bad_flow(one, &e))?;
+                Ok(MeterMod::Delete(id))
+            }
+        },
+        _ => read(text).map(MeterMod::Add),
     }
 }
 
@@ -120,6 +140,11 @@ mod tests {
             "group modify group_id=1,type=indirect,bucket=output:2",
             "group delete",
             "group delete group_id=4",
+            "meter meter=1,pktps,bands=type=drop,rate=5",
+            "meter add meter=1 pktps bands=type=drop rate=5",
+            "meter modify meter=1,kbps,bands=type=drop,rate=5",
+            "meter delete",
+            "meter delete meter=7",
         ];
         let read: Vec<_> = good.iter().map(|line| parse(line).unwrap()).collect();
         assert!(matches!(read[0], SwitchMod::Rule(FlowMod::Add(_))));
@@ -128,6 +153,10 @@ mod tests {
         assert!(matches!(read[5], SwitchMod::Group(GroupMod::Add(_))));
         assert_eq!(read[8], SwitchMod::Group(GroupMod::Delete(None)));
         assert_eq!(read[9], SwitchMod::Group(GroupMod::Delete(Some(4))));
+        assert!(matches!(read[11], SwitchMod::Meter(MeterMod::Add(_))));
+        assert!(matches!(read[12], SwitchMod::Meter(MeterMod::Modify(_))));
+        assert_eq!(read[13], SwitchMod::Meter(MeterMod::Delete(None)));
+        assert_eq!(read[14], SwitchMod::Meter(MeterMod::Delete(Some(7))));
         for bad in [
             "actions=drop",
             "flow add",

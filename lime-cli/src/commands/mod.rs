@@ -6,6 +6,7 @@ pub mod events;
 pub mod group;
 pub mod host;
 pub mod link;
+pub mod meter;
 pub mod migrate;
 pub mod network;
 pub mod packet_out;
@@ -30,6 +31,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         Command::Rule(c) => rule::run(&ctx, c).await,
         Command::Group(c) => group::run(&ctx, c).await,
         Command::Bundle(c) => bundle::run(&ctx, c).await,
+        Command::Meter(c) => meter::run(&ctx, c).await,
         Command::Stats(c) => stats::run(&ctx, c).await,
         Command::Events(c) => events::run(&ctx, c).await,
         Command::PacketOut(c) => packet_out::run(&ctx, c).await,

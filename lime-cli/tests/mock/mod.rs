@@ -22,6 +22,7 @@ pub struct State {
     pub hosts: Vec<v1::Host>,
     pub rules: Vec<v1::RuleStats>,
     pub groups: Vec<v1::Group>,
+    pub meters: Vec<v1::Meter>,
     pub events: Vec<v1::ControllerEvent>,
     pub stats: Vec<v1::PortStatsOf>,
     /// What was asked for.
@@ -439,6 +440,52 @@ impl Lime for Service {
             }));
         }
         ok(v1::ListGroupsResponse { groups, stats })
+    }
+
+    async fn update_meters(
+        &self,
+        r: Request<v1::UpdateMetersRequest>,
+    ) -> Answer<v1::UpdateMetersResponse> {
+        use v1::meter_mod::Change;
+        for m in r.into_inner().mods {
+            let meters = &mut self.state().meters;
+            match m.change.unwrap() {
+                Change::Add(meter) => meters.push(meter),
+                Change::Modify(meter) => {
+                    let old = meters.iter_mut().find(|m| m.meter_id == meter.meter_id);
+                    *old.ok_or_else(|| Status::not_found("no such meter"))? = meter;
+                }
+                Change::Delete(id) => meters.retain(|m| m.meter_id != id),
+                Change::DeleteAll(_) => meters.clear(),
+            }
+        }
+        ok(v1::UpdateMetersResponse {
+            removed_rules: 2,
+            ..Default::default()
+        })
+    }
+
+    async fn list_meters(
+        &self,
+        r: Request<v1::ListMetersRequest>,
+    ) -> Answer<v1::ListMetersResponse> {
+        let meters = self.state().meters.clone();
+        let mut stats = Vec::new();
+        if r.into_inner().stats {
+            stats.extend(meters.iter().map(|m| v1::MeterStats {
+                meter_id: m.meter_id,
+                flow_count: 1,
+                packets_in: 12,
+                bytes_in: 720,
+                duration_ms: 1,
+                bands: vec![v1::MeterBandStats::default(); m.bands.len()],
+            }));
+        }
+        ok(v1::ListMetersResponse {
+            meters,
+            stats,
+            ..Default::default()
+        })
     }
 
     async fn port_stats(&self, _: Request<v1::PortStatsRequest>) -> Answer<v1::PortStatsResponse> {

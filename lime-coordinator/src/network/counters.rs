@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lime_core::counters::{Count, Counted, Version};
+use lime_core::flow::Rule;
 use lime_core::{HostId, PortId, RuleId, SwitchId};
 use lime_proto::v1;
 
@@ -110,34 +111,47 @@ impl State {
         Change::counter(self.model.id, &record)
     }
 
+    /// How many of a switch's rules use each of what `used` gives.
+    fn users<U: IntoIterator<Item = u32>>(
+        &self,
+        switch: SwitchId,
+        used: impl Fn(&Rule) -> U,
+    ) -> HashMap<u32, u32> {
+        let mut users: HashMap<u32, u32> = HashMap::new();
+        let table = self.rules.table(switch);
+        for (_, rule) in table.into_iter().flat_map(|t| t.iter()) {
+            let used: BTreeSet<u32> = used(rule).into_iter().collect();
+            for id in used {
+                *users.entry(id).or_default() += 1;
+            }
+        }
+        users
+    }
+
+    /// The merged count of a part of a group or a meter, and since when it is there.
+    fn part_count(&mut self, switch: SwitchId, part: Option<RuleId>) -> (Count, u64) {
+        let Some(id) = part else {
+            return Default::default();
+        };
+        let counted = self.rules.counted_as(switch, id).unwrap_or(id);
+        self.unsaved.insert(Counted::Rule(counted));
+        let since = self.since.get(&id).copied();
+        let now = self.shared.clock.now_ms();
+        let age = since.map_or(0, |since| now.saturating_sub(since));
+        (self.counters.read(Counted::Rule(counted)), age)
+    }
+
     /// A switch's groups with their merged counters, in the order of their numbers.
     pub fn group_stats(&mut self, switch: SwitchId) -> Vec<v1::GroupStats> {
         let Some(groups) = self.rules.groups(switch).cloned() else {
             return Vec::new();
         };
-        let mut users: HashMap<u32, u32> = HashMap::new();
-        let table = self.rules.table(switch);
-        for (_, rule) in table.into_iter().flat_map(|t| t.iter()) {
-            let run: BTreeSet<u32> = rule.groups().collect();
-            for group in run {
-                *users.entry(group).or_default() += 1;
-            }
-        }
-        let mut read = |id: Option<RuleId>| match id {
-            Some(id) => {
-                self.unsaved.insert(Counted::Rule(id));
-                self.counters.read(Counted::Rule(id))
-            }
-            None => Count::default(),
-        };
+        let users = self.users(switch, |rule| rule.groups().collect::<Vec<_>>());
         let mut all = Vec::new();
-        let now = self.shared.clock.now_ms();
         for group in groups.iter() {
-            let head = groups.head(group.id);
-            let since = head.and_then(|id| self.since.get(&id).copied());
-            let count = read(head);
+            let (count, age) = self.part_count(switch, groups.head(group.id));
             let buckets = (0..group.buckets.len()).map(|index| {
-                let count = read(groups.bucket(group.id, index));
+                let (count, _) = self.part_count(switch, groups.bucket(group.id, index));
                 v1::BucketStats {
                     packets: count.packets,
                     bytes: count.bytes,
@@ -150,8 +164,36 @@ impl State {
                 ref_count: by_rules.saturating_add(by_groups),
                 packets: count.packets,
                 bytes: count.bytes,
-                duration_ms: age(since, now),
+                duration_ms: age,
                 buckets: buckets.collect(),
+            });
+        }
+        all
+    }
+
+    /// A switch's meters with their merged counters, in the order of their numbers.
+    pub fn meter_stats(&mut self, switch: SwitchId) -> Vec<v1::MeterStats> {
+        let Some(meters) = self.rules.meters(switch).cloned() else {
+            return Vec::new();
+        };
+        let users = self.users(switch, |rule| rule.meter);
+        let mut all = Vec::new();
+        for meter in meters.iter() {
+            let (count, age) = self.part_count(switch, meters.head(meter.id));
+            let bands = (0..meter.bands.len()).map(|index| {
+                let (count, _) = self.part_count(switch, meters.band(meter.id, index));
+                v1::MeterBandStats {
+                    packets: count.packets,
+                    bytes: count.bytes,
+                }
+            });
+            all.push(v1::MeterStats {
+                meter_id: meter.id,
+                flow_count: users.get(&meter.id).copied().unwrap_or_default(),
+                packets_in: count.packets,
+                bytes_in: count.bytes,
+                duration_ms: age,
+                bands: bands.collect(),
             });
         }
         all

@@ -1,6 +1,8 @@
-//! Changes of rules and groups.
+//! Changes of rules, groups and meters.
 
-use lime_core::flow::{GroupModError, MAX_GROUPS, Rule, SwitchMod, UpdateError};
+use lime_core::flow::{
+    GroupModError, MAX_GROUPS, MAX_METERS, MeterModError, Rule, SwitchMod, UpdateError,
+};
 use lime_core::log::{EntryKind, MAX_PENDING, StageError, Ticket};
 use lime_core::model::ChangeError;
 use lime_core::{HostId, SwitchId};
@@ -21,14 +23,16 @@ pub struct Updated {
     pub ticket: Ticket,
     /// New rules.
     pub added: u32,
-    /// Rules that are gone, those that ran deleted groups among them.
+    /// Rules that are gone, those that used deleted groups and meters among them.
     pub removed: u32,
 }
 
 /// What kind of failure a refusal is.
 fn code(error: &ChangeError) -> Code {
     match error {
-        ChangeError::Rule { .. } | ChangeError::NoGroup { .. } => Code::InvalidArgument,
+        ChangeError::Rule { .. } | ChangeError::NoGroup { .. } | ChangeError::NoMeter { .. } => {
+            Code::InvalidArgument
+        }
         ChangeError::Rules(UpdateError::Full(_)) => Code::ResourceExhausted,
         ChangeError::Rules(UpdateError::Overlap { .. }) => Code::FailedPrecondition,
         ChangeError::Group { error, .. } => match error {
@@ -41,6 +45,12 @@ fn code(error: &ChangeError) -> Code {
             | GroupModError::Loop(_)
             | GroupModError::TooManyCopies { .. }
             | GroupModError::WatchesTooMuch { .. } => Code::InvalidArgument,
+        },
+        ChangeError::Meter { error, .. } => match error {
+            MeterModError::Exists(_) => Code::AlreadyExists,
+            MeterModError::Unknown(_) => Code::NotFound,
+            MeterModError::TooMany(_) => Code::ResourceExhausted,
+            MeterModError::Invalid { .. } => Code::InvalidArgument,
         },
     }
 }
@@ -61,16 +71,18 @@ impl State {
         }
     }
 
-    /// Decides changes of a switch's rules and groups and submits them; all of them become visible at once, on all instances, together with
-    /// the end of the rules that ran deleted groups.
+    /// Decides changes of a switch's rules, groups and meters and submits them; all of them become visible at once, on all instances,
+    /// together with the end of the rules that used deleted groups and meters.
     pub fn update(&mut self, switch: &str, mods: Vec<SwitchMod>) -> Result<Updated, Status> {
         let network = self.model.name.clone();
         let id = self.switch(switch)?.id;
         let groups = mods.iter().filter(|m| matches!(m, SwitchMod::Group(_)));
         let groups = groups.count();
+        let meters = mods.iter().filter(|m| matches!(m, SwitchMod::Meter(_)));
         for (what, count, most) in [
             ("update", mods.len(), MAX_MODS),
             ("update of groups", groups, MAX_GROUPS),
+            ("update of meters", meters.count(), MAX_METERS),
         ] {
             if count > most {
                 return Err(Status::invalid_argument(format!(

@@ -11,10 +11,13 @@ use lime_proto::v1;
 /// Rules in one message: under 4 MiB even if each has the most actions and fields.
 const PART: usize = 2000;
 
-/// A rule for an agent; a part of a group in its own form.
-fn rule(rule: &Rule) -> (Option<v1::Rule>, Option<v1::GroupPart>) {
-    (Some(rule.into()), rule.part.as_deref().map(part_to_wire))
+/// A rule for an agent; a part of a group or a meter in its own form.
+fn rule(rule: &Rule) -> (Option<v1::Rule>, Parts) {
+    let parts = rule.part.as_deref().map(part_to_wire);
+    (Some(rule.into()), parts.unwrap_or_default())
 }
+
+type Parts = (Option<v1::GroupPart>, Option<v1::MeterPart>);
 
 /// Stage, in parts. Without `switch`, only the number.
 pub(super) fn stage(
@@ -36,11 +39,12 @@ pub(super) fn stage(
     let mut parts = Vec::new();
     for adds in add.chunks(PART) {
         let add = adds.iter().map(|a| {
-            let (rule, part) = rule(&a.rule);
+            let (rule, (part, meter)) = rule(&a.rule);
             v1::AddRule {
                 rule_id: a.id.0,
                 rule,
                 part,
+                meter,
             }
         });
         parts.push(v1::Stage {
@@ -92,13 +96,14 @@ pub(super) fn snapshot(
         count = rules.len();
         for chunk in rules.chunks(PART) {
             let rules = chunk.iter().map(|r| {
-                let (rule, part) = rule(&r.rule);
+                let (rule, (part, meter)) = rule(&r.rule);
                 v1::SnapshotRule {
                     rule_id: r.id.0,
                     rule,
                     valid_from: r.from.0,
                     valid_to: 0,
                     part,
+                    meter,
                 }
             });
             parts.push(part(switch_id, rules.collect()));

@@ -36,7 +36,7 @@ fn mods_of(mods: Vec<v1::SwitchMod>, at: usize) -> Result<Vec<SwitchMod>, Status
     let mods = convert(mods, at, SwitchMod::try_from)?;
     for (i, m) in mods.iter().enumerate() {
         let index = at + i;
-        // Groups have been checked by their conversion.
+        // Groups and meters have been checked by their conversion.
         if let SwitchMod::Rule(m) = m
             && let Some(rule) = m.rule()
             && let Err(error) = rule.check()

@@ -16,6 +16,7 @@ use v1::control_request::Request as Asked;
 use super::bundles::Bundles;
 use super::events::until_overflow;
 use super::groups::{group_mods_of, groups_of};
+use super::meters::{meter_mods_of, meters_of};
 use super::rules::{mods_of, packet_of, ports_of, rules_of};
 use crate::network::{Connection, Handle, Sink, State};
 use crate::ops::Operation;
@@ -232,6 +233,32 @@ impl Channel {
                 self.shared.tasks.spawn(async move {
                     match groups_of(&shared, &network, &request).await {
                         Ok(groups) => connection.send(xid, Reply::GroupStats(groups)),
+                        Err(status) => connection.error(xid, &status),
+                    }
+                });
+                Ok(())
+            }
+            Asked::UpdateMeters(request) => {
+                same_network(network, &request.network)?;
+                let mods = meter_mods_of(request.mods)?;
+                self.submit(network, xid, move |s| {
+                    let updated = s.update(&request.switch, mods)?;
+                    let reply = move |epoch: Epoch| {
+                        Reply::MetersUpdated(v1::UpdateMetersResponse {
+                            epoch: epoch.0,
+                            removed_rules: updated.removed,
+                        })
+                    };
+                    Ok((updated.ticket, reply))
+                })
+                .await
+            }
+            Asked::MeterStats(request) => {
+                same_network(network, &request.network)?;
+                let (shared, network) = (Arc::clone(&self.shared), network.clone());
+                self.shared.tasks.spawn(async move {
+                    match meters_of(&shared, &network, &request).await {
+                        Ok(meters) => connection.send(xid, Reply::MeterStats(meters)),
                         Err(status) => connection.error(xid, &status),
                     }
                 });

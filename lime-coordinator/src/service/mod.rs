@@ -6,6 +6,7 @@ mod events;
 mod groups;
 mod hosts;
 mod links;
+mod meters;
 mod migrations;
 mod networks;
 mod ports;
@@ -147,6 +148,8 @@ serve! {
     list_groups: ListGroupsRequest -> v1::ListGroupsResponse;
     update_groups: UpdateGroupsRequest -> v1::UpdateGroupsResponse;
     update_switch: UpdateSwitchRequest -> v1::UpdateSwitchResponse;
+    update_meters: UpdateMetersRequest -> v1::UpdateMetersResponse;
+    list_meters: ListMetersRequest -> v1::ListMetersResponse;
     port_stats: PortStatsRequest -> v1::PortStatsResponse;
     watch_events: WatchEventsRequest -> Out<v1::ControllerEvent>;
     send_packet_out: SendPacketOutRequest -> v1::Empty;

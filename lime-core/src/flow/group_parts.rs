@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::parts::{Fate, Part, PartDelta, PartKey, Parts};
 use super::{Action, Bucket, Group, GroupError, GroupMod, GroupType, Rule};
 use crate::{PortNo, RuleId};
 
@@ -24,18 +25,18 @@ pub const MAX_CHOICES: usize = 8;
 /// Most copies that a group makes of one packet, with the groups that it runs: what a flood may make too.
 pub const MAX_COPIES: usize = 256;
 
-/// What a part of a group is, instead of a rule in a table.
+/// A part of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GroupPart {
     /// The group.
     pub group: u32,
     /// Which part of it.
-    pub what: Part,
+    pub what: GroupPiece,
 }
 
-/// A part of a group.
+/// Which part of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Part {
+pub enum GroupPiece {
     /// Counts.
     Head,
     /// How a bucket is chosen.
@@ -152,21 +153,18 @@ pub enum GroupModError {
 /// Groups by number.
 type Groups = BTreeMap<u32, Arc<Group>>;
 
-/// Where a part is within a switch: its group, and its number there.
-type PartKey = (u32, u16);
-
 /// Place of the first choice, and of the first bucket, among a group's parts.
 const CHOICE: u16 = 1;
 const BUCKET: u16 = CHOICE + MAX_CHOICES as u16;
 
 impl GroupPart {
-    fn key(&self) -> PartKey {
-        let number = match &self.what {
-            Part::Head => 0,
-            Part::Choice(choice) => CHOICE + u16::from(choice.number),
-            Part::Bucket(index) => BUCKET + index,
-        };
-        (self.group, number)
+    /// Its place among the parts of its group.
+    pub(super) fn place(&self) -> u16 {
+        match &self.what {
+            GroupPiece::Head => 0,
+            GroupPiece::Choice(choice) => CHOICE + u16::from(choice.number),
+            GroupPiece::Bucket(index) => BUCKET + index,
+        }
     }
 }
 
@@ -174,19 +172,7 @@ impl GroupPart {
 #[derive(Clone, Debug, Default)]
 pub struct GroupTable {
     groups: Groups,
-    parts: BTreeMap<PartKey, (RuleId, Arc<Rule>)>,
-    ids: BTreeSet<RuleId>,
-}
-
-/// What a change of groups does to the parts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GroupDelta {
-    /// New parts.
-    pub added: Vec<(RuleId, Arc<Rule>)>,
-    /// Parts that go.
-    pub removed: Vec<(RuleId, Arc<Rule>)>,
-    /// Groups that are gone: so are the rules that run them.
-    pub deleted: BTreeSet<u32>,
+    parts: Parts,
 }
 
 impl GroupTable {
@@ -207,34 +193,36 @@ impl GroupTable {
 
     /// All parts.
     pub fn parts(&self) -> impl Iterator<Item = (RuleId, &Arc<Rule>)> {
-        self.parts.values().map(|(id, rule)| (*id, rule))
+        self.parts.iter()
     }
 
     /// Whether this is one of the parts.
     pub fn part(&self, id: RuleId) -> bool {
-        self.ids.contains(&id)
+        self.parts.contains(id)
     }
 
     /// The part that counts a group's packets.
     pub fn head(&self, group: u32) -> Option<RuleId> {
-        self.parts.get(&(group, 0)).map(|(id, _)| *id)
+        self.parts.at((group, 0))
     }
 
     /// The part that counts a bucket's packets.
     pub fn bucket(&self, group: u32, index: usize) -> Option<RuleId> {
         let number = BUCKET + u16::try_from(index).ok()?;
-        self.parts.get(&(group, number)).map(|(id, _)| *id)
+        self.parts.at((group, number))
     }
 
     /// Ports whose state decides which bucket is used.
     pub fn watched(&self) -> BTreeSet<PortNo> {
-        let choices =
-            self.parts
-                .values()
-                .filter_map(|(_, rule)| match rule.part.as_ref().map(|p| &p.what) {
-                    Some(Part::Choice(choice)) => Some(&choice.ops),
-                    _ => None,
-                });
+        let choices = self
+            .parts()
+            .filter_map(|(_, rule)| match rule.part.as_deref() {
+                Some(Part::Group(GroupPart {
+                    what: GroupPiece::Choice(choice),
+                    ..
+                })) => Some(&choice.ops),
+                _ => None,
+            });
         let ports = choices.flatten().filter_map(|op| match op {
             ChoiceOp::Also(port)
             | ChoiceOp::Bucket {
@@ -253,8 +241,10 @@ impl GroupTable {
 
     /// Puts in a part under an id it already has: what a journal, a store or an undone change holds.
     pub fn insert(&mut self, id: RuleId, rule: Arc<Rule>) {
-        let Some(part) = &rule.part else { return };
-        if let Part::Choice(Choice {
+        let Some(Part::Group(part)) = rule.part.as_deref() else {
+            return;
+        };
+        if let GroupPiece::Choice(Choice {
             definition: Some(group),
             ..
         }) = &part.what
@@ -262,23 +252,13 @@ impl GroupTable {
             self.groups
                 .insert(part.group, Arc::new(group.as_ref().clone()));
         }
-        let before = self.parts.insert(part.key(), (id, Arc::clone(&rule)));
-        self.ids.extend([id]);
-        if let Some((before, _)) = before.filter(|(before, _)| *before != id) {
-            self.ids.remove(&before);
-        }
+        self.parts.insert(id, rule);
     }
 
     /// Takes out a part, if it is the present one.
     pub fn remove(&mut self, id: RuleId, rule: &Rule) {
-        let Some(part) = &rule.part else { return };
-        let key = part.key();
-        if self.parts.get(&key).is_some_and(|(there, _)| *there == id) {
-            self.parts.remove(&key);
-            self.ids.remove(&id);
-            if key.1 == CHOICE {
-                self.groups.remove(&part.group);
-            }
+        if let Some((group, CHOICE)) = self.parts.remove(id, rule) {
+            self.groups.remove(&group);
         }
     }
 
@@ -286,14 +266,14 @@ impl GroupTable {
     pub fn apply(
         &mut self,
         mods: Vec<GroupMod>,
-        mut next_id: impl FnMut() -> RuleId,
-    ) -> Result<GroupDelta, GroupModError> {
+        next_id: impl FnMut() -> RuleId,
+    ) -> Result<PartDelta, GroupModError> {
         let mut groups = self.groups.clone();
-        let mut delta = GroupDelta::default();
+        let mut deleted = BTreeSet::new();
         // What an explicit change makes anew, also where it is the same as before.
         let mut renewed = BTreeSet::new();
         for m in mods {
-            one(&mut groups, m, &mut renewed, &mut delta.deleted)?;
+            one(&mut groups, m, &mut renewed, &mut deleted)?;
         }
         if groups.len() > MAX_GROUPS {
             return Err(GroupModError::TooMany(groups.len()));
@@ -305,36 +285,16 @@ impl GroupTable {
                 return Err(GroupModError::TooManyCopies { id, copies });
             }
         }
-        let mut wanted = BTreeMap::new();
+        let mut wanted = Vec::new();
         for group in groups.values() {
-            for rule in parts_of(group, &groups)? {
-                if let Some(part) = &rule.part {
-                    wanted.insert(part.key(), rule);
-                }
-            }
+            wanted.extend(parts_of(group, &groups)?);
         }
-        let kept = |key: &PartKey, rule: &Rule, wanted: &BTreeMap<PartKey, Rule>| {
-            // A group that was deleted and made again begins anew as a whole.
-            let anew =
-                delta.deleted.contains(&key.0) || key.1 >= BUCKET && renewed.contains(&key.0);
-            !anew && wanted.get(key) == Some(rule)
+        let fate = |(group, place): PartKey| match place >= BUCKET && renewed.contains(&group) {
+            true => Fate::BeginsAnew,
+            false => Fate::Stays,
         };
-        let mut parts = BTreeMap::new();
-        for (key, (id, rule)) in &self.parts {
-            if kept(key, rule, &wanted) {
-                wanted.remove(key);
-                parts.insert(*key, (*id, Arc::clone(rule)));
-            } else {
-                delta.removed.push((*id, Arc::clone(rule)));
-            }
-        }
-        for (key, rule) in wanted {
-            let (id, rule) = (next_id(), Arc::new(rule));
-            delta.added.push((id, Arc::clone(&rule)));
-            parts.insert(key, (id, rule));
-        }
-        self.ids = parts.values().map(|(id, _)| *id).collect();
-        (self.groups, self.parts) = (groups, parts);
+        let delta = self.parts.renew(wanted, deleted, fate, next_id);
+        self.groups = groups;
         Ok(delta)
     }
 }
@@ -487,16 +447,11 @@ fn parts_of(group: &Group, groups: &Groups) -> Result<Vec<Rule>, GroupModError> 
             ports: ops.len(),
         });
     }
-    let part = |what| GroupPart {
-        group: group.id,
-        what,
+    let rule = |what, actions| {
+        let group = group.id;
+        Part::Group(GroupPart { group, what }).entry(actions)
     };
-    let rule = |what, actions| Rule {
-        actions,
-        part: Some(Box::new(part(what))),
-        ..Rule::default()
-    };
-    let mut rules = vec![rule(Part::Head, Vec::new())];
+    let mut rules = vec![rule(GroupPiece::Head, Vec::new())];
     let chunks: Vec<&[ChoiceOp]> = match ops.is_empty() {
         true => vec![&[]],
         false => ops.chunks(CHOICE_OPS).collect(),
@@ -511,10 +466,13 @@ fn parts_of(group: &Group, groups: &Groups) -> Result<Vec<Rule>, GroupModError> 
             ops: chunk.to_vec(),
             definition: (number == 0).then(|| Box::new(group.clone())),
         };
-        rules.push(rule(Part::Choice(choice), Vec::new()));
+        rules.push(rule(GroupPiece::Choice(choice), Vec::new()));
     }
     for (index, bucket) in group.buckets.iter().enumerate() {
-        rules.push(rule(Part::Bucket(index as u16), bucket.actions.clone()));
+        rules.push(rule(
+            GroupPiece::Bucket(index as u16),
+            bucket.actions.clone(),
+        ));
     }
     Ok(rules)
 }

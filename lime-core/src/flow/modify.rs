@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action, GroupMod, Match, Rule};
+use super::{Action, GroupMod, Match, MeterMod, Rule};
 use crate::PortNo;
 
 /// Table number that stands for all tables in deletes (OpenFlow 1.3.5, 7.3.4.1, OFPTT_ALL).
@@ -77,7 +77,7 @@ pub struct AddFlags {
     pub reset_counts: bool,
 }
 
-/// New instructions for rules that are there: actions, action set, metadata and goto. Their cookies, timeouts, flags, counters and
+/// New instructions for rules that are there: meter, actions, action set, metadata and goto. Their cookies, timeouts, flags, counters and
 /// durations stay as they are. Nothing is added when there is no such rule (OpenFlow 1.3.5, 6.4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Modify {
@@ -108,6 +108,7 @@ impl Modify {
     pub fn applied_to(&self, old: &Rule) -> Rule {
         let new = &self.rule;
         Rule {
+            meter: new.meter,
             actions: new.actions.clone(),
             clear_actions: new.clear_actions,
             write_actions: new.write_actions.clone(),
@@ -125,6 +126,8 @@ pub enum SwitchMod {
     Rule(FlowMod),
     /// Of its groups.
     Group(GroupMod),
+    /// Of its meters.
+    Meter(MeterMod),
 }
 
 /// One change.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::headers::{Headers, is_of_a_tag};
-use super::{Action, Field, GroupPart, Match, SetKind, sort_set};
+use super::{Action, Field, METER_MAX, Match, Part, SetKind, sort_set};
 use crate::PortNo;
 
 /// Tables of a switch.
@@ -24,6 +24,9 @@ pub struct Rule {
     pub cookie: u64,
     /// Which packets.
     pub matching: Match,
+    /// They pass this meter first, or not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meter: Option<u32>,
     /// What to do with them (apply-actions).
     pub actions: Vec<Action>,
     /// Then the packet's action set is emptied.
@@ -45,9 +48,9 @@ pub struct Rule {
     /// How it is counted, and whether its end is told.
     #[serde(default)]
     pub flags: RuleFlags,
-    /// It is in no table, but a part of a group: of all above, only `actions` counts. Controllers cannot make such rules.
+    /// It is in no table, but a part of a group or a meter: of all above, only `actions` counts. Controllers cannot make such rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub part: Option<Box<GroupPart>>,
+    pub part: Option<Box<Part>>,
 }
 
 /// New metadata of a packet: its bits under `mask` become those of `value` (OpenFlow 1.3.5, 7.2.4).
@@ -151,6 +154,12 @@ pub enum RuleError {
         /// The kind.
         kind: SetKind,
     },
+    /// Not a meter number (OpenFlow 1.3.5, 7.4.4.11, OFPMMFC_INVALID_METER).
+    #[error("meter:{meter:#x}: meter numbers are 1 to {METER_MAX:#x}")]
+    BadMeter {
+        /// The number.
+        meter: u32,
+    },
     /// The metadata has bits outside its mask, or the mask is empty.
     #[error(
         "write_metadata: value {value:#x} under mask {mask:#x}: the mask must have bits, and the value none outside of it"
@@ -205,6 +214,9 @@ impl Rule {
                     to,
                 });
             }
+        }
+        if let Some(meter) = self.meter.filter(|m| !(1..=METER_MAX).contains(m)) {
+            return Err(RuleError::BadMeter { meter });
         }
         if let Some(MetadataWrite { value, mask }) = self.write_metadata
             && (mask == 0 || value & !mask != 0)

@@ -1,10 +1,14 @@
-//! Changes of a switch's rules and groups that are made together: one request's, or a bundle's (ONF EXT-230; OpenFlow 1.4.0, 6.9).
+//! Changes of a switch's rules, groups and meters that are made together: one request's, or a bundle's (ONF EXT-230; OpenFlow 1.4.0, 6.9).
+
+use std::iter::Peekable;
+use std::mem::discriminant;
 
 use thiserror::Error;
 
 use super::RuleBook;
 use crate::flow::{
-    FlowMod, GroupMod, GroupModError, GroupTable, RuleError, SwitchMod, TableFull, UpdateError,
+    FlowMod, GroupMod, GroupModError, MeterMod, MeterModError, RuleError, SwitchMod, TableFull,
+    UpdateError,
 };
 use crate::log::EntryKind;
 use crate::{RuleId, SwitchId};
@@ -13,6 +17,11 @@ use crate::{RuleId, SwitchId};
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("group {0} does not exist on this switch: create it first")]
 pub struct NoGroup(pub u32);
+
+/// A meter that is not there (OpenFlow 1.3.5, 7.4.4.11: OFPMMFC_UNKNOWN_METER).
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("meter {0} does not exist on this switch: add it first")]
+pub struct NoMeter(pub u32);
 
 /// Why changes are refused, and which of them is at fault; nothing has changed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -33,6 +42,14 @@ pub enum ChangeError {
         /// The group.
         error: NoGroup,
     },
+    /// A rule uses a meter that is not there.
+    #[error("mods[{index}].rule: {error}")]
+    NoMeter {
+        /// Which change, counted from 0.
+        index: usize,
+        /// The meter.
+        error: NoMeter,
+    },
     /// A change of rules.
     #[error(transparent)]
     Rules(#[from] UpdateError),
@@ -43,6 +60,14 @@ pub enum ChangeError {
         index: usize,
         /// Why.
         error: GroupModError,
+    },
+    /// A change of meters.
+    #[error("mods[{index}]: {error}")]
+    Meter {
+        /// Which change, counted from 0.
+        index: usize,
+        /// Why.
+        error: MeterModError,
     },
 }
 
@@ -68,22 +93,25 @@ impl RuleBook {
         while let Some(next) = rest.peek() {
             let (count, step) = match next {
                 SwitchMod::Rule(_) => {
-                    let mut run = Vec::new();
-                    while let Some(SwitchMod::Rule(m)) =
-                        rest.next_if(|m| matches!(m, SwitchMod::Rule(_)))
-                    {
-                        run.push(m);
-                    }
+                    let run = neighbours(&mut rest, |m| match m {
+                        SwitchMod::Rule(m) => Some(m),
+                        _ => None,
+                    });
                     (run.len(), self.change_rules(switch, at, run, &mut next_id))
                 }
                 SwitchMod::Group(_) => {
-                    let mut run = Vec::new();
-                    while let Some(SwitchMod::Group(m)) =
-                        rest.next_if(|m| matches!(m, SwitchMod::Group(_)))
-                    {
-                        run.push(m);
-                    }
+                    let run = neighbours(&mut rest, |m| match m {
+                        SwitchMod::Group(m) => Some(m),
+                        _ => None,
+                    });
                     (run.len(), self.change_groups(switch, at, run, &mut next_id))
+                }
+                SwitchMod::Meter(_) => {
+                    let run = neighbours(&mut rest, |m| match m {
+                        SwitchMod::Meter(m) => Some(m),
+                        _ => None,
+                    });
+                    (run.len(), self.change_meters(switch, at, run, &mut next_id))
                 }
             };
             match step {
@@ -124,6 +152,12 @@ impl RuleBook {
                 let error = NoGroup(group);
                 return Err(ChangeError::NoGroup { index, error });
             }
+            let meters = self.meters(switch);
+            let there = |id| meters.is_some_and(|meters| meters.get(id).is_some());
+            if let Some(meter) = rule.meter.filter(|id| !there(*id)) {
+                let error = NoMeter(meter);
+                return Err(ChangeError::NoMeter { index, error });
+            }
         }
         let mut result = self.apply(switch, mods, next_id, usize::MAX);
         if let Err(UpdateError::Overlap { index, .. }) = &mut result {
@@ -142,19 +176,49 @@ impl RuleBook {
     ) -> Result<EntryKind, ChangeError> {
         let kept = mods.clone();
         self.apply_groups(switch, mods, next_id).map_err(|error| {
-            let index = at + first_refused(self.groups(switch), &kept);
+            let groups = self.groups(switch).cloned().unwrap_or_default();
+            let takes = |mods| groups.clone().apply(mods, || RuleId(0)).is_ok();
+            let index = at + first_refused(&kept, takes);
             ChangeError::Group { index, error }
+        })
+    }
+
+    /// `at`: index of the first.
+    fn change_meters(
+        &mut self,
+        switch: SwitchId,
+        at: usize,
+        mods: Vec<MeterMod>,
+        next_id: &mut impl FnMut() -> RuleId,
+    ) -> Result<EntryKind, ChangeError> {
+        let kept = mods.clone();
+        self.apply_meters(switch, mods, next_id).map_err(|error| {
+            let meters = self.meters(switch).cloned().unwrap_or_default();
+            let takes = |mods| meters.clone().apply(mods, || RuleId(0)).is_ok();
+            let index = at + first_refused(&kept, takes);
+            ChangeError::Meter { index, error }
         })
     }
 }
 
-/// Which of these changes the groups do not take: those before it they do.
-fn first_refused(groups: Option<&GroupTable>, mods: &[GroupMod]) -> usize {
-    let groups = groups.cloned().unwrap_or_default();
-    let refused = |count: usize| {
-        let mods = mods[..count].to_vec();
-        groups.clone().apply(mods, || RuleId(0)).is_err()
+/// The changes at the front that are of one sort.
+fn neighbours<T>(
+    rest: &mut Peekable<impl Iterator<Item = SwitchMod>>,
+    of_sort: impl Fn(SwitchMod) -> Option<T>,
+) -> Vec<T> {
+    let mut run = Vec::new();
+    let Some(sort) = rest.peek().map(discriminant) else {
+        return run;
     };
+    while let Some(m) = rest.next_if(|m| discriminant(m) == sort) {
+        run.extend(of_sort(m));
+    }
+    run
+}
+
+/// Which of these changes are not taken: those before it are.
+fn first_refused<M: Clone>(mods: &[M], takes: impl Fn(Vec<M>) -> bool) -> usize {
+    let refused = |count: usize| !takes(mods[..count].to_vec());
     let (mut good, mut bad) = (0, mods.len());
     while bad - good > 1 {
         let middle = good + (bad - good) / 2;

@@ -1,11 +1,11 @@
 //! The rules of a network's switches, with what is on its way: what a snapshot needs is what was visible at its epoch.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::flow::{
-    Action, FlowMod, FlowTable, GroupMod, GroupModError, GroupTable, RemovedReason, Rule,
-    RuleFilter, UpdateError,
+    Action, FlowMod, FlowTable, GroupMod, GroupModError, GroupTable, MeterMod, MeterModError,
+    MeterTable, Part, PartDelta, RemovedReason, Rule, UpdateError,
 };
 use crate::log::{Added, Entry, EntryKind, Removed};
 use crate::{Epoch, RuleId, SwitchId};
@@ -22,6 +22,7 @@ pub struct RuleBook {
 struct Rules {
     table: FlowTable,
     groups: GroupTable,
+    meters: MeterTable,
     /// Since when each rule is visible; none: its entry has no epoch yet.
     from: HashMap<RuleId, Epoch>,
     /// Rules that are gone from the table by entries that may still fail, or that have no epoch yet.
@@ -65,6 +66,14 @@ impl Rules {
         };
         self.leaving.insert(id, leaving);
         removed
+    }
+
+    /// A rule goes on with the counts of another, which is about to leave; where they are kept.
+    fn inherit(&mut self, id: RuleId, old: RuleId) -> RuleId {
+        let counts = self.counts.get(&old).copied().unwrap_or(old);
+        self.counts.insert(id, counts);
+        self.heirs.insert(counts, id);
+        counts
     }
 
     /// The rule never was, so it does not go on with these counts.
@@ -142,6 +151,11 @@ impl RuleBook {
         self.switches.get(&switch).map(|r| &r.groups)
     }
 
+    /// The meters of a switch, ahead of the log.
+    pub fn meters(&self, switch: SwitchId) -> Option<&MeterTable> {
+        self.switches.get(&switch).map(|r| &r.meters)
+    }
+
     /// A group that these actions run and that is not there.
     pub fn missing_group<'a>(
         &self,
@@ -178,10 +192,7 @@ impl RuleBook {
                 replaced.insert(old, !a.reset_counts);
                 added.continues = a.modified.then_some(old);
                 if !a.reset_counts {
-                    let counts = rules.counts.get(&old).copied().unwrap_or(old);
-                    rules.counts.insert(id, counts);
-                    rules.heirs.insert(counts, id);
-                    added.counts = Some(counts);
+                    added.counts = Some(rules.inherit(id, old));
                 }
             }
             add.push(added);
@@ -258,39 +269,28 @@ impl RuleBook {
         &mut self,
         switch: SwitchId,
         mods: Vec<GroupMod>,
-        mut next_id: impl FnMut() -> RuleId,
+        next_id: impl FnMut() -> RuleId,
     ) -> Result<EntryKind, GroupModError> {
         let rules = self.switches.entry(switch).or_default();
-        let delta = rules.groups.apply(mods, &mut next_id)?;
-        let mut remove = Vec::new();
-        for (id, rule) in delta.removed {
-            let mut removed = rules.leave(id, rule);
-            // Modified: the group goes on, this part of it does not.
-            removed.goes_on = false;
-            remove.push(removed);
-        }
-        for group in delta.deleted {
-            let users = RuleFilter {
-                out_group: Some(group),
-                ..RuleFilter::all()
-            };
-            let users: Vec<RuleId> = rules.table.selected_by(&users).collect();
-            for id in users {
-                if let Some(rule) = rules.table.remove(id) {
-                    let mut removed = rules.leave(id, rule);
-                    removed.why = Some(RemovedReason::GroupDelete);
-                    remove.push(removed);
-                }
-            }
-        }
-        let add = delta.added.into_iter();
-        let add = add.map(|(id, rule)| Added::new(id, rule));
-        Ok(EntryKind::Update {
-            switch,
-            add: add.collect(),
-            remove,
-            passed: Vec::new(),
-        })
+        let delta = rules.groups.apply(mods, next_id)?;
+        let why = RemovedReason::GroupDelete;
+        let uses = |rule: &Rule, deleted: u32| rule.groups().any(|g| g == deleted);
+        Ok(rules.apply_parts(switch, delta, why, uses))
+    }
+
+    /// Decides a change of meters as [`Self::apply`] does one of rules. Rules that use a deleted meter go with it.
+    pub fn apply_meters(
+        &mut self,
+        switch: SwitchId,
+        mods: Vec<MeterMod>,
+        next_id: impl FnMut() -> RuleId,
+    ) -> Result<EntryKind, MeterModError> {
+        let rules = self.switches.entry(switch).or_default();
+        let delta = rules.meters.apply(mods, next_id)?;
+        // OpenFlow 1.3 has no reason of its own for it.
+        let why = RemovedReason::Delete;
+        let uses = |rule: &Rule, deleted: u32| rule.meter == Some(deleted);
+        Ok(rules.apply_parts(switch, delta, why, uses))
     }
 
     /// The entry has got its epoch.
@@ -372,8 +372,7 @@ impl RuleBook {
         let Some(rules) = self.switches.get(&switch) else {
             return Vec::new();
         };
-        let all = rules.table.iter().chain(rules.groups.parts());
-        let present = all.filter_map(|(id, rule)| {
+        let present = rules.all().filter_map(|(id, rule)| {
             let from = *rules.from.get(&id)?;
             let rule = Arc::clone(rule);
             from.le(at).then_some(SnapshotRule { id, rule, from })
@@ -390,8 +389,7 @@ impl RuleBook {
     /// The switch is gone. Returns its rules' ids, each with what its counts are kept as.
     pub fn forget(&mut self, switch: SwitchId) -> Vec<(RuleId, RuleId)> {
         let rules = self.switches.remove(&switch).unwrap_or_default();
-        let all = rules.table.iter().chain(rules.groups.parts());
-        let present = all.map(|(id, _)| {
+        let present = rules.all().map(|(id, _)| {
             let counts = rules.counts.get(&id).copied();
             (id, counts.unwrap_or(id))
         });
@@ -401,24 +399,74 @@ impl RuleBook {
 }
 
 impl Rules {
+    /// Rules, and parts of groups and meters.
+    fn all(&self) -> impl Iterator<Item = (RuleId, &Arc<Rule>)> {
+        let parts = self.groups.parts().chain(self.meters.parts());
+        self.table.iter().chain(parts)
+    }
+
     fn put(&mut self, id: RuleId, rule: Arc<Rule>) {
-        if rule.part.is_some() {
-            self.groups.insert(id, rule);
-        } else {
-            self.table.insert(id, rule);
+        match rule.part.as_deref() {
+            None => drop(self.table.insert(id, rule)),
+            Some(Part::Group(_)) => self.groups.insert(id, rule),
+            Some(Part::Meter(_)) => self.meters.insert(id, rule),
         }
     }
 
     fn take(&mut self, id: RuleId, rule: &Rule) {
-        if rule.part.is_some() {
-            self.groups.remove(id, rule);
-        } else {
-            self.table.remove(id);
+        match rule.part.as_deref() {
+            None => drop(self.table.remove(id)),
+            Some(Part::Group(_)) => self.groups.remove(id, rule),
+            Some(Part::Meter(_)) => self.meters.remove(id, rule),
         }
     }
 
-    /// Whether this is one of its rules, or a part of a group.
+    /// Whether this is one of its rules, or a part of a group or a meter.
     fn has(&self, id: RuleId) -> bool {
-        self.table.get(id).is_some() || self.groups.part(id)
+        self.table.get(id).is_some() || self.groups.part(id) || self.meters.part(id)
+    }
+
+    /// A change of groups or meters, and of the rules that use those that are deleted.
+    fn apply_parts(
+        &mut self,
+        switch: SwitchId,
+        delta: PartDelta,
+        why: RemovedReason,
+        uses: impl Fn(&Rule, u32) -> bool,
+    ) -> EntryKind {
+        let mut add = Vec::with_capacity(delta.added.len());
+        for (id, rule) in delta.added {
+            let mut added = Added::new(id, rule);
+            if let Some(&old) = delta.continued.get(&id) {
+                added.continues = Some(old);
+                added.counts = Some(self.inherit(id, old));
+            }
+            add.push(added);
+        }
+        let continued: BTreeSet<RuleId> = delta.continued.into_values().collect();
+        let mut remove = Vec::new();
+        for (id, rule) in delta.removed {
+            let mut removed = self.leave(id, rule);
+            removed.goes_on = continued.contains(&id);
+            remove.push(removed);
+        }
+        if !delta.deleted.is_empty() {
+            let users = self.table.iter();
+            let users = users.filter(|(_, rule)| delta.deleted.iter().any(|d| uses(rule, *d)));
+            let users: Vec<RuleId> = users.map(|(id, _)| id).collect();
+            for id in users {
+                if let Some(rule) = self.table.remove(id) {
+                    let mut removed = self.leave(id, rule);
+                    removed.why = Some(why);
+                    remove.push(removed);
+                }
+            }
+        }
+        EntryKind::Update {
+            switch,
+            add,
+            remove,
+            passed: Vec::new(),
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! Changes of rules and groups in one list.
+//! Changes of rules, groups and meters in one list.
 
-use lime_core::flow::{FlowMod, GroupMod, SwitchMod};
+use lime_core::flow::{FlowMod, GroupMod, MeterMod, SwitchMod};
 
 use super::error::{ConvertError, Problem};
 use crate::v1;
@@ -14,6 +14,7 @@ impl TryFrom<v1::SwitchMod> for SwitchMod {
         match change.ok_or_else(|| ConvertError::new("change", Problem::Missing))? {
             Change::Rule(m) => Ok(SwitchMod::Rule(FlowMod::try_from(m)?)),
             Change::Group(m) => Ok(SwitchMod::Group(GroupMod::try_from(m)?)),
+            Change::Meter(m) => Ok(SwitchMod::Meter(MeterMod::try_from(m)?)),
         }
     }
 }
@@ -24,6 +25,7 @@ impl From<&SwitchMod> for v1::SwitchMod {
         let change = match m {
             SwitchMod::Rule(m) => Change::Rule(m.into()),
             SwitchMod::Group(m) => Change::Group(m.into()),
+            SwitchMod::Meter(m) => Change::Meter(m.into()),
         };
         Self {
             change: Some(change),

@@ -1,6 +1,6 @@
 //! Why a message is refused, and which of its fields is wrong.
 
-use lime_core::flow::{GroupError, MatchError, PacketOutError, RuleError};
+use lime_core::flow::{GroupError, MatchError, MeterError, PacketOutError, RuleError};
 use thiserror::Error;
 
 /// A message that does not become a domain type.
@@ -64,6 +64,9 @@ pub enum Problem {
     /// The group cannot be.
     #[error(transparent)]
     Group(#[from] GroupError),
+    /// The meter cannot be.
+    #[error(transparent)]
+    Meter(#[from] MeterError),
     /// The packet-out cannot be.
     #[error(transparent)]
     PacketOut(#[from] PacketOutError),

@@ -2,8 +2,8 @@
 
 use lime_core::PortNo;
 use lime_core::flow::{
-    Bucket, CHOICE_OPS, Choice, ChoiceOp, Group, GroupMod, GroupPart, Live, MAX_BUCKETS,
-    MAX_CHOICES, Part,
+    Bucket, CHOICE_OPS, Choice, ChoiceOp, Group, GroupMod, GroupPart, GroupPiece, Live,
+    MAX_BUCKETS, MAX_CHOICES,
 };
 
 use super::error::{ConvertError, Problem, bounded, narrow};
@@ -91,12 +91,12 @@ impl From<&GroupMod> for v1::GroupMod {
 }
 
 /// A group's part, as an agent gets it: without the group's definition.
-pub fn part_to_wire(part: &GroupPart) -> v1::GroupPart {
+pub(super) fn part_to_wire(part: &GroupPart) -> v1::GroupPart {
     use v1::group_part::{Head, Part as Wire};
     let wire = match &part.what {
-        Part::Head => Wire::Head(Head {}),
-        Part::Bucket(index) => Wire::Bucket((*index).into()),
-        Part::Choice(choice) => Wire::Choice(v1::GroupChoice {
+        GroupPiece::Head => Wire::Head(Head {}),
+        GroupPiece::Bucket(index) => Wire::Bucket((*index).into()),
+        GroupPiece::Choice(choice) => Wire::Choice(v1::GroupChoice {
             number: choice.number.into(),
             parts: choice.parts.into(),
             r#type: v1::GroupType::from(choice.kind).into(),
@@ -127,14 +127,14 @@ fn op_to_wire(op: &ChoiceOp) -> v1::ChoiceOp {
 }
 
 /// A group's part from the wire.
-pub fn part_from_wire(wire: v1::GroupPart) -> Result<GroupPart, ConvertError> {
+pub(super) fn part_from_wire(wire: v1::GroupPart) -> Result<GroupPart, ConvertError> {
     use v1::group_part::Part as Wire;
     let missing = |field| ConvertError::new(field, Problem::Missing);
     let what = match wire.part.ok_or_else(|| missing("part"))? {
-        Wire::Head(_) => Part::Head,
+        Wire::Head(_) => GroupPiece::Head,
         Wire::Bucket(index) => {
             bounded("bucket", index as usize, MAX_BUCKETS - 1)?;
-            Part::Bucket(narrow("bucket", index, 0xffff)?)
+            GroupPiece::Bucket(narrow("bucket", index, 0xffff)?)
         }
         Wire::Choice(choice) => {
             bounded("number", choice.number as usize, MAX_CHOICES - 1)?;
@@ -145,7 +145,7 @@ pub fn part_from_wire(wire: v1::GroupPart) -> Result<GroupPart, ConvertError> {
                 Some(op) => op_from_wire(op),
                 None => Err(missing("ops")),
             });
-            Part::Choice(Choice {
+            GroupPiece::Choice(Choice {
                 number: narrow("number", choice.number, 0xff)?,
                 parts: narrow("parts", choice.parts, 0xff)?,
                 kind: enum_from_wire::<v1::GroupType, _>("type", choice.r#type)?,
@@ -178,7 +178,7 @@ fn op_from_wire(op: v1::choice_op::Op) -> Result<ChoiceOp, ConvertError> {
 
 #[cfg(test)]
 mod tests {
-    use lime_core::flow::{Action, GroupTable, GroupType};
+    use lime_core::flow::{Action, GroupTable, GroupType, Part};
 
     use super::*;
 
@@ -220,9 +220,11 @@ mod tests {
         };
         table.apply(mods[..2].to_vec(), next).unwrap();
         for (_, rule) in table.parts() {
-            let mut part = rule.part.as_deref().unwrap().clone();
+            let Some(Part::Group(mut part)) = rule.part.as_deref().cloned() else {
+                panic!("{rule:?}");
+            };
             let back = part_from_wire(part_to_wire(&part)).unwrap();
-            if let Part::Choice(choice) = &mut part.what {
+            if let GroupPiece::Choice(choice) = &mut part.what {
                 choice.definition = None;
             }
             assert_eq!(back, part);

@@ -1,8 +1,8 @@
 //! What is made of rules' parts, and the enums: changes, groups, packets.
 
 use lime_core::flow::{
-    AddFlags, FlowMod, GroupType, Modify, PacketIn, PacketInReason, PacketOut, RemovedReason, Rule,
-    RuleFilter,
+    AddFlags, FlowMod, GroupType, MeterUnit, Modify, PacketIn, PacketInReason, PacketOut,
+    RemovedReason, Rule, RuleFilter,
 };
 use lime_core::{Consistency, PortAttach, PortNo};
 
@@ -33,6 +33,7 @@ same_enum! {
     GroupType = GroupType {
         All = All, Select = Select, Indirect = Indirect, FastFailover = FastFailover,
     }
+    MeterUnit = MeterUnit { Kbps = Kbps, Pktps = Pktps }
     PacketInReason = PacketInReason {
         NoMatch = NoMatch, Action = Action, InvalidTtl = InvalidTtl,
     }

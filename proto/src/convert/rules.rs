@@ -202,6 +202,7 @@ impl TryFrom<v1::Rule> for Rule {
             priority: narrow("priority", wire.priority, 0xffff)?,
             cookie: wire.cookie,
             matching: match_from_wire(wire.r#match)?,
+            meter: wire.meter,
             actions: actions_from_wire("actions", wire.actions)?,
             clear_actions: wire.clear_actions,
             write_actions,
@@ -247,6 +248,7 @@ impl From<&Rule> for v1::Rule {
             send_flow_removed: rule.flags.send_flow_removed,
             no_packet_counts: rule.flags.no_packet_counts,
             no_byte_counts: rule.flags.no_byte_counts,
+            meter: rule.meter,
         }
     }
 }

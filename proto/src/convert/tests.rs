@@ -35,6 +35,7 @@ fn rule() -> Rule {
             field(Field::TcpDst, 80),
         ])
         .unwrap(),
+        meter: Some(7),
         actions: vec![
             Action::SetField {
                 field: Field::Ipv6Dst,

@@ -8,15 +8,15 @@ use std::mem::offset_of;
 use lime_core::flow::Rule;
 use lime_core::{Epoch, PortNo, RuleId};
 use switch_abi::{
-    CompactMask, FlowKey, GROUP_TABLE, MAX_TUPLES, NO_TABLE, PORT_NONE, PortEntry, RULE_LIVE,
-    RuleCounters, RuleEntry, TableRef, TupleEntry, hash_key,
+    CompactMask, FlowKey, GROUP_TABLE, MAX_METER_BANDS, MAX_TUPLES, NO_TABLE, PORT_NONE, PortEntry,
+    RULE_LIVE, RuleCounters, RuleEntry, TableRef, TupleEntry, hash_key,
 };
 
 use super::chains::{position, unlink};
 use super::compile::Compiled;
-use super::groups::{actions_of, key_of, ports_of, table_of};
 use super::index::IdMap;
 use super::mapped::prefetch;
+use super::parts::{actions_of, key_of, ports_of, table_of};
 use super::state::{Network, Store, Switch, Table, Tuple};
 use super::{DatapathError, Result};
 
@@ -134,11 +134,12 @@ impl Writer<'_> {
             cookie: rule.cookie,
             live: RULE_LIVE,
             idle_timeout: rule.idle_timeout.into(),
+            meter: rule.meter.unwrap_or(0),
             pad: 0,
             key,
             metadata: compiled.metadata,
             metadata_mask: compiled.metadata_mask,
-            pad2: [0; 6],
+            times: [0; MAX_METER_BANDS],
             actions: compiled.actions,
         };
         Ok(Prepared { entry, tuple })

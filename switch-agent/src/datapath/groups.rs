@@ -1,61 +1,39 @@
 //! Parts of groups as entries of the table that is theirs: the head of `switch-abi/src/group.rs` says how.
 
 use lime_core::PortNo;
-use lime_core::flow::{Action, Choice, ChoiceOp, GroupPart, GroupType, Live, Part, Rule};
+use lime_core::flow::{Choice, ChoiceOp, GroupPart, GroupPiece, GroupType, Live, Rule};
 use switch_abi::{
-    BUCKET_WATCHES, FlowKey, GROUP_ALL, GROUP_FAST_FAILOVER, GROUP_INDIRECT, GROUP_SELECT,
-    GROUP_TABLE, MAX_CHOICES, MAX_GROUP_BUCKETS, PART_BUCKET, PART_CHOICE, PART_HEAD, PART_MASK,
-    RULE_CONTROLLER_AND_OUTPUT, RULE_PURE, choice_word, op, part_word,
+    BUCKET_WATCHES, GROUP_ALL, GROUP_FAST_FAILOVER, GROUP_INDIRECT, GROUP_SELECT, MAX_CHOICES,
+    MAX_GROUP_BUCKETS, PART_BUCKET, PART_CHOICE, PART_HEAD, RULE_CONTROLLER_AND_OUTPUT, RULE_PURE,
+    choice_word, op,
 };
 
-use super::compile::{Compiled, compile_actions, compile_match};
+use super::compile::{Compiled, compile_actions};
 use super::{DatapathError, Result};
 
 const _: () = assert!(MAX_CHOICES as usize == lime_core::flow::MAX_CHOICES);
 const _: () = assert!(MAX_GROUP_BUCKETS as usize == lime_core::flow::MAX_BUCKETS);
 const _: () = assert!(lime_core::flow::CHOICE_OPS == switch_abi::MAX_ACTIONS);
 
-/// The table that a rule, or a part of a group, is in.
-pub(crate) fn table_of(rule: &Rule) -> u8 {
-    match rule.part {
-        Some(_) => GROUP_TABLE,
-        None => rule.table,
+/// The number of a part.
+pub(super) fn number_of(part: &GroupPart) -> u16 {
+    match &part.what {
+        GroupPiece::Head => PART_HEAD,
+        GroupPiece::Choice(choice) => PART_CHOICE + u16::from(choice.number),
+        GroupPiece::Bucket(index) => PART_BUCKET + index,
     }
 }
 
-/// What packets it is for, as value and mask.
-pub(crate) fn key_of(rule: &Rule) -> (FlowKey, FlowKey) {
-    let Some(part) = &rule.part else {
-        return compile_match(&rule.matching);
-    };
-    let number = match &part.what {
-        Part::Head => PART_HEAD,
-        Part::Choice(choice) => PART_CHOICE + u16::from(choice.number),
-        Part::Bucket(index) => PART_BUCKET + index,
-    };
-    let key = |word| {
-        let mut words = [0; switch_abi::KEY_WORDS];
-        words[0] = word;
-        FlowKey::from_words(words)
-    };
-    (key(part_word(part.group, number)), key(PART_MASK))
-}
-
-/// What is done with them. `port` gives the slot of an ordinary port number.
-pub(crate) fn actions_of(rule: &Rule, port: impl FnMut(PortNo) -> Result<u32>) -> Result<Compiled> {
-    match rule.part.as_deref() {
-        None => compile_actions(rule, port),
-        Some(GroupPart {
-            what: Part::Head, ..
-        }) => Ok(Compiled::default()),
-        Some(GroupPart {
-            what: Part::Choice(choice),
-            ..
-        }) => compile_choice(choice, port),
-        Some(GroupPart {
-            what: Part::Bucket(_),
-            ..
-        }) => {
+/// What a part does with packets; `rule` has the actions of a bucket. `port` gives the slot of an ordinary port number.
+pub(super) fn compile(
+    part: &GroupPart,
+    rule: &Rule,
+    port: impl FnMut(PortNo) -> Result<u32>,
+) -> Result<Compiled> {
+    match &part.what {
+        GroupPiece::Head => Ok(Compiled::default()),
+        GroupPiece::Choice(choice) => compile_choice(choice, port),
+        GroupPiece::Bucket(_) => {
             // Not the lowest priority: packets for the controller are sent by an action, and not by a table miss.
             let rule = Rule {
                 priority: 1,
@@ -74,29 +52,20 @@ pub(crate) fn actions_of(rule: &Rule, port: impl FnMut(PortNo) -> Result<u32>) -
     }
 }
 
-/// The ordinary ports that it names.
-pub(crate) fn ports_of(rule: &Rule) -> Vec<PortNo> {
-    let outputs = rule.actions.iter().chain(&rule.write_actions);
-    let outputs = outputs.filter_map(|a| match a {
-        Action::Output { port, .. } => Some(*port),
-        _ => None,
-    });
-    let ops = match rule.part.as_deref() {
-        Some(GroupPart {
-            what: Part::Choice(choice),
-            ..
-        }) => &choice.ops[..],
+/// The ports whose state decides which bucket is used.
+pub(super) fn watched(part: &GroupPart) -> impl Iterator<Item = PortNo> + '_ {
+    let ops = match &part.what {
+        GroupPiece::Choice(choice) => &choice.ops[..],
         _ => &[],
     };
-    let watched = ops.iter().filter_map(|op| match *op {
+    ops.iter().filter_map(|op| match *op {
         ChoiceOp::Also(port)
         | ChoiceOp::Bucket {
             live: Live::Port(port),
             ..
         } => Some(port),
         ChoiceOp::Bucket { .. } => None,
-    });
-    outputs.chain(watched).collect()
+    })
 }
 
 fn compile_choice(

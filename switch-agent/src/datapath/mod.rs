@@ -12,6 +12,7 @@
 //! | `mapped`, `maps`, `pins` | memory shared with the kernel: typed arrays, all maps, loading and pinning |
 //! | `state`, `slots`, `index`, `grace` | what the agent remembers beside the maps, free slots, grace periods |
 //! | `compile`, `classifier`, `chains` | rules: compiled, linked into tables |
+//! | `parts`, `groups`, `meters` | what is in tables without being a rule |
 //! | `staging`, `snapshots` | rules by epochs: staged, taken back, collected; all of a switch at once |
 //! | `networks`, `leases`, `switches`, `ports`, `peers`, `counters` | the rest of the model |
 //! | `attach`, `clsact`, `device`, `link`, `events` | programs on devices, the event ring |
@@ -34,7 +35,9 @@ mod leases;
 mod link;
 mod mapped;
 mod maps;
+mod meters;
 mod networks;
+mod parts;
 mod peers;
 mod pins;
 mod ports;

@@ -79,7 +79,8 @@ impl Owner {
             },
         };
         for add in stage.add {
-            parts.add.push(rule(add.rule_id, add.rule, add.part)?);
+            let part = (add.part, add.meter);
+            parts.add.push(rule(add.rule_id, add.rule, part)?);
         }
         parts.remove.extend(stage.remove.into_iter().map(RuleId));
         parts.report.extend(stage.report.into_iter().map(RuleId));
@@ -196,7 +197,7 @@ impl Owner {
         }
         let mut rules = Vec::with_capacity(snapshot.rules.len());
         for part in snapshot.rules {
-            let (id, rule) = rule(part.rule_id, part.rule, part.part)?;
+            let (id, rule) = rule(part.rule_id, part.rule, (part.part, part.meter))?;
             rules.push(SnapshotRule {
                 id,
                 rule,
@@ -224,19 +225,20 @@ impl Owner {
 fn rule(
     id: u64,
     wire: Option<v1::Rule>,
-    part: Option<v1::GroupPart>,
+    (group, meter): (Option<v1::GroupPart>, Option<v1::MeterPart>),
 ) -> CommandResult<(RuleId, Rule)> {
     let about = |e: CommandError| e.about(format!("rule {id}"));
     if id == 0 {
         return Err(CommandError::invalid("rule 0 does not exist"));
     }
     let wire = wire.ok_or_else(|| about(CommandError::invalid("its contents are missing")))?;
+    let part = part_from_wire(group, meter).map_err(|e| about(e.into()))?;
     if let Some(part) = part {
         // Without a match, actions stand as in a packet-out: what fits the packet is a matter of the packet.
         let read = || {
             Ok(Rule {
                 actions: actions_from_wire("actions", wire.actions)?,
-                part: Some(Box::new(part_from_wire(part)?)),
+                part: Some(Box::new(part)),
                 ..Rule::default()
             })
         };

@@ -76,6 +76,22 @@ pub fn tcp(payload: &[u8]) -> Vec<u8> {
     segment
 }
 
+/// An untagged IPv4 frame without options, with another TOS.
+pub fn with_tos(mut frame: Vec<u8>, tos: u8) -> Vec<u8> {
+    frame[15] = tos;
+    frame[24..26].copy_from_slice(&[0, 0]);
+    let sum = !sum(&frame[14..34], 0);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+/// An untagged IPv6 frame with another traffic class.
+pub fn with_tos6(mut frame: Vec<u8>, tos: u8) -> Vec<u8> {
+    frame[14] = 0x60 | tos >> 4;
+    frame[15] = tos << 4 | frame[15] & 0xf;
+    frame
+}
+
 /// ICMPv6 echo request, checksum zero.
 pub fn icmpv6(payload: &[u8]) -> Vec<u8> {
     [&[128, 0, 0, 0, 0, 1, 0, 1], payload].concat()

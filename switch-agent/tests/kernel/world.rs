@@ -45,6 +45,7 @@ pub struct Outcome {
 /// Length of `struct __sk_buff`, and where things are in it.
 const BUFFER: usize = 192;
 const BUFFER_PRIORITY: usize = 32;
+const BUFFER_GSO_SEGMENTS: usize = 164;
 const BUFFER_GSO_SIZE: usize = 176;
 
 impl Outcome {
@@ -472,11 +473,51 @@ impl World {
 
     /// Runs the TC program for a switch port on a buffer that is to be segmented into this many bytes of payload each.
     pub fn run_gso(&mut self, frame: &[u8], segment: u32) -> Outcome {
+        self.run_gso_of(frame, segment, 0)
+    }
+
+    /// The same on a buffer that says how many segments there will be; 0: it does not.
+    pub fn run_gso_of(&mut self, frame: &[u8], segment: u32, segments: u32) -> Outcome {
         self.buffer = [0; BUFFER];
-        self.buffer[BUFFER_GSO_SIZE..BUFFER_GSO_SIZE + 4].copy_from_slice(&segment.to_ne_bytes());
+        for (at, word) in [(BUFFER_GSO_SIZE, segment), (BUFFER_GSO_SEGMENTS, segments)] {
+            self.buffer[at..at + 4].copy_from_slice(&word.to_ne_bytes());
+        }
         let outcome = self.run(Mode::Tc, frame);
         self.buffer = [0; BUFFER];
         outcome
+    }
+
+    pub fn cpus(&self) -> u32 {
+        self.cpus
+    }
+
+    /// Runs the XDP program for a switch port on the first so many CPUs at once, as often as said on each; the counters that moved.
+    pub fn run_on_all(&mut self, cpus: u32, frame: &[u8], times: u32) -> BTreeMap<String, u64> {
+        let before = self.counters();
+        let program = self.bpf.program_mut(programs::XDP_PORT).unwrap();
+        let program: &mut Xdp = program.try_into().unwrap();
+        if program.fd().is_err() {
+            program.load().unwrap();
+        }
+        let program = &*program;
+        let start = &std::sync::Barrier::new(cpus as usize);
+        std::thread::scope(|scope| {
+            for cpu in 0..cpus as usize {
+                scope.spawn(move || {
+                    let mut only = nix::sched::CpuSet::new();
+                    only.set(cpu).unwrap();
+                    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &only).unwrap();
+                    start.wait();
+                    let mut options = TestRunOptions::new();
+                    options.data_in = Some(frame);
+                    options.repeat = times;
+                    program.test_run(options).unwrap();
+                });
+            }
+        });
+        let after = self.counters().into_iter();
+        let moved = after.map(|(name, value)| (name.clone(), value - before[&name]));
+        moved.filter(|(_, moved)| *moved != 0).collect()
     }
 
     /// Runs the program for an underlay device.

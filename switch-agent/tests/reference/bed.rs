@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use lime_core::flow::{GroupTable, Part};
+use lime_core::flow::{GroupPiece, GroupTable, Part};
 use lime_core::{Epoch, HostId, NetworkId, PortId, PortNo, RuleId, SwitchId};
 use lime_reference::{Count, Counted, Event, Place as Leads, Port};
 use switch_abi::{DropReason, EVENT_PACKET_IN, EVENT_REASON_NO_MATCH, TUNNEL_DELIVER};
@@ -240,10 +240,12 @@ impl Bed {
                 .apply(scenario.group_mods(epoch), || next_part(parts))
                 .expect("changes of groups are sound");
             for (id, rule) in &delta.added {
-                let part = rule.part.as_deref().expect("it is a part");
+                let Some(Part::Group(part)) = rule.part.as_deref() else {
+                    panic!("{rule:?} is no part of a group");
+                };
                 let counted = match part.what {
-                    Part::Head | Part::Choice(_) => Counted::Group(switch, part.group),
-                    Part::Bucket(index) => Counted::Bucket(switch, part.group, index.into()),
+                    GroupPiece::Bucket(index) => Counted::Bucket(switch, part.group, index.into()),
+                    _ => Counted::Group(switch, part.group),
                 };
                 parts.insert(*id, counted);
                 add.push((*id, rule.as_ref().clone()));

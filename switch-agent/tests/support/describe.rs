@@ -52,6 +52,7 @@ pub fn rule(id: u64, priority: u32, outputs: &[u32]) -> v1::AddRule {
             ..Default::default()
         }),
         part: None,
+        meter: None,
     }
 }
 

@@ -31,8 +31,8 @@ enum Method {
     Other,
 }
 
-/// Methods that change nothing of what histories are about, or (groups) nothing that they look at.
-const HARMLESS: [&str; 12] = [
+/// Methods that change nothing of what histories are about, or (groups, meters) nothing that they look at.
+const HARMLESS: [&str; 13] = [
     "DeleteNetwork",
     "DeleteSwitch",
     "DeletePort",
@@ -44,6 +44,7 @@ const HARMLESS: [&str; 12] = [
     "CordonHost",
     "CreateGroup",
     "UpdateGroups",
+    "UpdateMeters",
     "RollbackMigration",
 ];
 
@@ -294,7 +295,9 @@ impl State {
                 Request::FlowStats(_)
                 | Request::PortStats(_)
                 | Request::UpdateGroups(_)
-                | Request::GroupStats(_),
+                | Request::GroupStats(_)
+                | Request::UpdateMeters(_)
+                | Request::MeterStats(_),
             )
             | None => {}
             Some(_) => {

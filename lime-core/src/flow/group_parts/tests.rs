@@ -33,7 +33,7 @@ impl Bed {
         }
     }
 
-    fn apply(&mut self, mods: Vec<GroupMod>) -> Result<GroupDelta, GroupModError> {
+    fn apply(&mut self, mods: Vec<GroupMod>) -> Result<PartDelta, GroupModError> {
         let next = &mut self.next;
         self.table.apply(mods, || {
             *next += 1;
@@ -41,7 +41,7 @@ impl Bed {
         })
     }
 
-    fn add(&mut self, g: Group) -> Result<GroupDelta, GroupModError> {
+    fn add(&mut self, g: Group) -> Result<PartDelta, GroupModError> {
         self.apply(vec![GroupMod::Add(g)])
     }
 
@@ -50,10 +50,10 @@ impl Bed {
             .table
             .parts()
             .filter_map(|(_, rule)| match rule.part.as_deref() {
-                Some(GroupPart {
+                Some(Part::Group(GroupPart {
                     group,
-                    what: Part::Choice(choice),
-                }) if *group == id => Some(choice.ops.clone()),
+                    what: GroupPiece::Choice(choice),
+                })) if *group == id => Some(choice.ops.clone()),
                 _ => None,
             });
         choices.flatten().collect()
@@ -140,7 +140,7 @@ fn wrong_changes_change_nothing() {
     assert!(bed.table.get(5).is_none());
     assert_eq!(
         bed.apply(vec![GroupMod::Delete(Some(9))]),
-        Ok(GroupDelta::default()),
+        Ok(PartDelta::default()),
         "no error: OpenFlow 1.3.5, 6.5"
     );
     let delta = bed.apply(vec![GroupMod::Delete(None)]).unwrap();

@@ -5,7 +5,7 @@ use super::items::{Item, check_length, error_at, items};
 use super::names;
 use super::value;
 use crate::PortNo;
-use crate::flow::{Action, Field, MAX_LEN_ALL, Match, MetadataWrite, sort_set};
+use crate::flow::{Action, Field, MAX_LEN_ALL, METER_MAX, Match, MetadataWrite, sort_set};
 
 /// OpenFlow 1.3.5, 7.2.3.7: OFPVID_PRESENT.
 const VID_PRESENT: u128 = 0x1000;
@@ -13,6 +13,7 @@ const VID_PRESENT: u128 = 0x1000;
 /// What stands behind `actions=`.
 #[derive(Debug, Default)]
 pub(super) struct ActionList {
+    pub meter: Option<u32>,
     pub actions: Vec<Action>,
     pub clear_actions: bool,
     pub write_actions: Vec<Action>,
@@ -24,14 +25,13 @@ pub(super) struct ActionList {
 pub fn parse_actions(text: &str) -> Result<Vec<Action>, SyntaxError> {
     check_length(text)?;
     let list = read(text, 0, &Match::any())?;
-    let instruction = if list.clear_actions {
-        "clear_actions"
-    } else if !list.write_actions.is_empty() {
-        "write_actions"
-    } else {
-        "write_metadata"
-    };
-    if list.clear_actions || !list.write_actions.is_empty() || list.write_metadata.is_some() {
+    let instruction = [
+        (list.meter.is_some(), "meter"),
+        (list.clear_actions, "clear_actions"),
+        (!list.write_actions.is_empty(), "write_actions"),
+        (list.write_metadata.is_some(), "write_metadata"),
+    ];
+    if let Some((_, instruction)) = instruction.into_iter().find(|(there, _)| *there) {
         let problem = Problem::Unsupported {
             name: instruction.to_owned(),
             instead: "a packet-out has only actions, which are done at once; list them".to_owned(),
@@ -59,7 +59,7 @@ pub(super) fn read(text: &str, from: usize, matching: &Match) -> Result<ActionLi
         list: ActionList::default(),
         tagged: tagged(matching),
         matching,
-        last: Stage::Apply,
+        last: Stage::Meter,
     };
     let items = items(text, from, &[':', '='])?;
     for item in &items {
@@ -102,6 +102,7 @@ struct Reader<'m> {
 /// Instructions in the order in which they are carried out, and written (OpenFlow 1.3.5, 5.9).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
+    Meter,
     Apply,
     Clear,
     Write,
@@ -113,19 +114,29 @@ impl Reader<'_> {
     fn read(&mut self, item: &Item<'_>) -> Result<(), SyntaxError> {
         let name = item.name.to_ascii_lowercase();
         let stage = match name.as_str() {
+            "meter" => Stage::Meter,
             "clear_actions" => Stage::Clear,
             "write_actions" => Stage::Write,
             "write_metadata" => Stage::Metadata,
             "goto_table" => Stage::Goto,
             _ => Stage::Apply,
         };
-        if stage < self.last || stage == self.last && stage != Stage::Apply {
+        let again = match stage {
+            Stage::Apply => false,
+            Stage::Meter => self.list.meter.is_some(),
+            _ => stage == self.last,
+        };
+        if stage < self.last || again {
             return Err(item.unsupported(
-                "write each once and in this order: actions, clear_actions, write_actions, write_metadata, goto_table",
+                "write each once and in this order: meter, actions, clear_actions, write_actions, write_metadata, goto_table",
             ));
         }
         self.last = stage;
         match stage {
+            Stage::Meter => {
+                self.list.meter = Some(item.number(METER_MAX)?);
+                Ok(())
+            }
             Stage::Apply => self.read_action(item, &name),
             Stage::Clear => {
                 item.alone()?;
@@ -337,13 +348,13 @@ fn read_set(item: &Item<'_>, matching: &Match) -> Result<Vec<Action>, SyntaxErro
         // What else is in the set, now or from other tables, pushes tags: none is pushed here.
         tagged: None,
         matching,
-        last: Stage::Apply,
+        last: Stage::Meter,
     };
     for inner in items(&padded, from, &[':', '='])? {
         let name = inner.name.to_ascii_lowercase();
         if matches!(
             name.as_str(),
-            "drop" | "clear_actions" | "write_actions" | "write_metadata" | "goto_table"
+            "drop" | "meter" | "clear_actions" | "write_actions" | "write_metadata" | "goto_table"
         ) {
             return Err(inner.unsupported(
                 "it does not go into an action set; write it outside of the brackets",

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::flow::{MatchError, RuleError};
+use crate::flow::{MatchError, MeterError, RuleError};
 
 /// A text that is no flow.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -128,6 +128,9 @@ pub enum Problem {
     /// The rule cannot be.
     #[error(transparent)]
     Rule(#[from] RuleError),
+    /// The meter cannot be.
+    #[error(transparent)]
+    Meter(#[from] MeterError),
 }
 
 fn suggestion(nearest: &Option<&'static str>) -> String {

@@ -19,6 +19,15 @@ pub(super) struct Item<'a> {
 }
 
 impl<'a> Item<'a> {
+    /// What its value means by itself, at the same place.
+    pub fn meaning(&self, name: &'a str, value: Option<&'a str>) -> Self {
+        Self {
+            name,
+            value,
+            ..*self
+        }
+    }
+
     /// An error here.
     pub fn error(&self, problem: Problem) -> SyntaxError {
         error_at(self.text, self.at, problem)

@@ -9,6 +9,7 @@ mod actions;
 mod error;
 mod items;
 mod matching;
+mod meter;
 mod names;
 mod print;
 mod rule;
@@ -19,5 +20,6 @@ mod tests;
 
 pub use actions::parse_actions;
 pub use error::{Problem, SyntaxError};
+pub use meter::{format_band, format_meter, parse_meter, parse_meter_id};
 pub use print::{format_actions, format_instructions, format_match, format_rule};
 pub use rule::{DEFAULT_PRIORITY, parse_add, parse_filter, parse_mod, parse_modify, parse_rule};

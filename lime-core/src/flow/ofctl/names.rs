@@ -128,6 +128,7 @@ pub(super) const ACTIONS: &[&str] = &[
     "table",
     "drop",
     "group",
+    "meter",
     "goto_table",
     "set_field",
     "push_vlan",
@@ -197,7 +198,6 @@ pub(super) const UNSUPPORTED_ACTIONS: &[(&str, &str)] = &[
     ("enqueue", "write set_queue:QUEUE,output:PORT"),
     ("bundle", "write group:ID with a select group"),
     ("multipath", "write group:ID with a select group"),
-    ("meter", "there are no meters"),
     ("clone", "actions are applied in order; list them"),
     ("note", "keep notes in the cookie"),
 ];

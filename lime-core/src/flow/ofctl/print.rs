@@ -144,7 +144,9 @@ fn vlan(m: &FieldMatch) -> String {
 
 /// Everything that a rule does, as it stands behind `actions=`; nothing is `drop`.
 pub fn format_instructions(rule: &Rule) -> String {
-    let mut parts: Vec<String> = rule.actions.iter().map(action).collect();
+    let mut parts: Vec<String> = Vec::new();
+    parts.extend(rule.meter.map(|meter| format!("meter:{meter}")));
+    parts.extend(rule.actions.iter().map(action));
     if rule.clear_actions {
         parts.push("clear_actions".to_owned());
     }

@@ -61,6 +61,7 @@ fn rule_of(text: &str, flow: Flow<'_>) -> Result<Rule, SyntaxError> {
         priority: flow.priority.unwrap_or(DEFAULT_PRIORITY),
         cookie: flow.cookie.unwrap_or(0),
         matching: flow.matching,
+        meter: list.meter,
         actions: list.actions,
         clear_actions: list.clear_actions,
         write_actions: list.write_actions,

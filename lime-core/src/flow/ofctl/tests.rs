@@ -130,6 +130,8 @@ fn actions_of_all_kinds() {
             "push_pbb:0x88e7,set_field:5->pbb_isid,set_queue:3,set_field:0x9->tun_id,write_metadata:0x7",
         ),
         ("actions=", "drop"),
+        ("actions=meter:7,output:1", "meter:7,output:1"),
+        ("actions=meter:7", "meter:7"),
         ("actions=2", "output:2"),
         ("actions=output=2", "output:2"),
         (
@@ -212,6 +214,18 @@ fn errors_say_where_and_how_to_mend() {
         (
             "actions=resubmit(,3)",
             "column 9: resubmit is not supported: end the actions with goto_table:3",
+        ),
+        (
+            "actions=output:2,meter:3",
+            "column 18: meter is not supported: write each once and in this order: meter, actions, clear_actions, write_actions, write_metadata, goto_table",
+        ),
+        (
+            "actions=meter:1,meter:3",
+            "column 17: meter is not supported: write each once and in this order: meter, actions, clear_actions, write_actions, write_metadata, goto_table",
+        ),
+        (
+            "actions=meter:0",
+            "column 1: meter:0x0: meter numbers are 1 to 0xffff0000",
         ),
         (
             "actions=normal",

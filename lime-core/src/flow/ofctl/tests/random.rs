@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::super::*;
 use crate::PortNo;
 use crate::flow::{
-    Action, Field, FieldMatch, MAX_LEN_ALL, Match, MetadataWrite, Rule, RuleFlags, TABLES, sort_set,
+    Action, Field, FieldMatch, MAX_LEN_ALL, METER_MAX, Match, MetadataWrite, Rule, RuleFlags,
+    TABLES, sort_set,
 };
 
 fn value_of(field: Field) -> impl Strategy<Value = FieldMatch> {
@@ -133,9 +134,10 @@ prop_compose! {
         set in prop::collection::vec(any_action(), 0..6),
         metadata in prop::option::of(any::<(u64, u64)>()),
         bits in any::<(bool, bool, bool, bool)>(),
+        meter in prop::option::of(1..=METER_MAX),
     ) -> Rule {
         let mut rule = Rule {
-            table, priority, cookie, matching, actions: Vec::new(),
+            table, priority, cookie, matching, meter, actions: Vec::new(),
             goto_table: goto.filter(|g| *g > table), idle_timeout, hard_timeout,
             ..Rule::default()
         };
