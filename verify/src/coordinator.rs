@@ -4,7 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use lime_core::log::{Entry, EntryKind, Sequencer, Ticket};
@@ -75,11 +75,53 @@ impl<T: Debug + Clone> Shared<T> {
 /// The owner's intent, as in production.
 pub type Model = Shared<Network>;
 
+/// Entries, told apart by what can differ: all rules have the same contents here, so their ids say it all.
+#[derive(Clone, Debug, Default)]
+pub struct Log(Vec<Arc<Entry>>);
+
+impl Deref for Log {
+    type Target = Vec<Arc<Entry>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Log {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl Hash for Log {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.len().hash(state);
+        for entry in &self.0 {
+            entry.epoch.hash(state);
+            match &entry.kind {
+                EntryKind::Update {
+                    switch,
+                    add,
+                    remove,
+                    passed,
+                } => {
+                    switch.hash(state);
+                    let ids = add.iter().map(|a| a.id).chain(remove.iter().map(|r| r.id));
+                    ids.chain(passed.iter().map(|p| p.id))
+                        .for_each(|id| id.hash(state));
+                    [add.len(), remove.len()].hash(state);
+                }
+                kind => kind.hash(state),
+            }
+        }
+    }
+}
+
 /// What is on the disk.
 #[derive(Clone, Debug, Hash)]
 pub struct Store {
     /// All entries there ever were.
-    pub log: Vec<Arc<Entry>>,
+    pub log: Log,
     /// As of the last write.
     pub acknowledged: Epoch,
     /// As of the last write.
@@ -133,7 +175,7 @@ pub struct Coordinator {
     /// Since when an instance that learns is sent contents.
     pub clones: BTreeMap<(u8, u8), Epoch>,
     /// All entries made.
-    pub log: Vec<Arc<Entry>>,
+    pub log: Log,
     /// The disk.
     pub store: Store,
     /// On their way to the disk.
@@ -175,9 +217,9 @@ impl Coordinator {
         Self {
             sequencer: Sequencer::new(Consistency::Causal),
             clones: BTreeMap::new(),
-            log: Vec::new(),
+            log: Log::default(),
             store: Store {
-                log: Vec::new(),
+                log: Log::default(),
                 acknowledged: Epoch::ZERO,
                 model: model.clone(),
             },

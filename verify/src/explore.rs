@@ -1,8 +1,7 @@
 //! Walking through all states.
 
 use std::collections::VecDeque;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+use std::hash::BuildHasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -95,9 +94,7 @@ impl Seen {
 }
 
 fn fingerprint(world: &World) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    world.hash(&mut hasher);
-    hasher.finish()
+    foldhash::quality::FixedState::default().hash_one(world)
 }
 
 /// Takes a step; assertions of the production code that fail are violations too.

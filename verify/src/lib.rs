@@ -26,6 +26,7 @@ pub mod host;
 mod kernel;
 pub mod mutation;
 pub mod operation;
+pub mod progress;
 pub mod scenario;
 pub mod scenarios;
 pub mod scenarios_long;

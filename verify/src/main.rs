@@ -1,11 +1,14 @@
 //! `lime-verify`: model checking from the command line. Usually started by `cargo xtask verify`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use clap::Parser;
 use lime_verify::explore::{Limits, Report, explore, shortest};
 use lime_verify::mutation::Mutation;
+use lime_verify::progress::{Progress, run_of};
 use lime_verify::scenario::Scenario;
 use lime_verify::scenarios;
 use lime_verify::world::Setting;
@@ -29,6 +32,10 @@ struct Args {
     /// Memory for fingerprints of states, in millions of states per scenario (8 to 20 bytes each)
     #[arg(long, default_value_t = 100, value_name = "MILLIONS")]
     states: u64,
+    /// Note finished scenarios in this file, and go on behind those that the same program has noted there with the same options; it is
+    /// removed at the end
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
     /// Take out the protocol's rules one by one instead: each must be missed
     #[arg(long)]
     mutations: bool,
@@ -72,7 +79,13 @@ fn main() -> ExitCode {
     let good = if args.mutations {
         mutations(&args, &chosen)
     } else {
-        check(&args, chosen)
+        match check(&args, chosen) {
+            Ok(good) => good,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                false
+            }
+        }
     };
     if good {
         ExitCode::SUCCESS
@@ -88,14 +101,40 @@ fn print_trace(setting: &Setting, report: &Report) {
     }
 }
 
-fn check(args: &Args, chosen: Vec<Scenario>) -> bool {
+/// What was done before by the same program with the same options.
+fn progress(args: &Args) -> anyhow::Result<Option<Progress>> {
+    let Some(path) = &args.resume else {
+        return Ok(None);
+    };
+    let options = format!(
+        "{} {:?} {} {} {}",
+        args.minutes, args.scenario, args.seed, args.threads, args.states
+    );
+    let run = run_of(&std::env::current_exe()?, &options)?;
+    let progress = Progress::open(path, run).with_context(|| path.display().to_string())?;
+    Ok(Some(progress))
+}
+
+fn check(args: &Args, chosen: Vec<Scenario>) -> anyhow::Result<bool> {
+    let mut progress = progress(args)?;
+    let before = progress.as_ref().map(Progress::time).unwrap_or_default();
     let began = Instant::now();
-    let total = Duration::from_secs_f64(args.minutes * 60.0);
+    let total = Duration::from_secs_f64(args.minutes * 60.0).saturating_sub(before);
     let (mut states, mut steps, mut good, mut complete) = (0, 0, true, 0);
     let count = chosen.len();
     for (i, scenario) in chosen.into_iter().enumerate() {
         let name = scenario.name;
-        println!("{name}: {}", scenario.about);
+        println!("{name} ({} of {count}): {}", i + 1, scenario.about);
+        if let Some(done) = progress.as_ref().and_then(|p| p.of(name)) {
+            println!(
+                "    finished before: {} states, {} steps",
+                done.states, done.steps
+            );
+            states += done.states;
+            steps += done.steps;
+            complete += usize::from(done.complete);
+            continue;
+        }
         let setting = Setting::new(scenario, None);
         let left = total.saturating_sub(began.elapsed());
         let limits = Limits {
@@ -122,6 +161,7 @@ fn check(args: &Args, chosen: Vec<Scenario>) -> bool {
                 (None, false) => "no violation in the time or memory given",
             }
         );
+        println!("    {states} states so far");
         if let Some(found) = &report.trace {
             good = false;
             let minimal = shortest(&setting, 2_000_000, Duration::from_secs(120));
@@ -135,14 +175,19 @@ fn check(args: &Args, chosen: Vec<Scenario>) -> bool {
                 trace.actions.len()
             );
             print_trace(&setting, report);
+        } else if let Some(progress) = &mut progress {
+            progress.add(name, &report)?;
         }
     }
     println!(
         "{states} states, {steps} steps in {:.0} s; {complete} of {count} scenarios to the end; {}",
-        began.elapsed().as_secs_f64(),
+        (before + began.elapsed()).as_secs_f64(),
         if good { "no violation" } else { "VIOLATIONS" }
     );
-    good
+    if let Some(progress) = progress {
+        progress.end()?;
+    }
+    Ok(good)
 }
 
 fn mutations(args: &Args, chosen: &[Scenario]) -> bool {

@@ -16,15 +16,29 @@ impl World {
         let more = usize::from(c.operation) < setting.scenario.operations.len()
             || self.next_to_rejoin().is_some();
         let admits = c.admits || c.sequencer.is_suspended();
-        more && c.awaited == 0 && !c.awaits_ticket && admits && self.all_heard()
+        more && c.awaited == 0 && !c.awaits_ticket && admits && self.all_heard(setting)
+    }
+
+    /// A host that the operation under way speaks to, excluded or not.
+    fn is_spoken_to(&self, setting: &Setting, h: u8) -> bool {
+        let c = &self.coordinator;
+        if c.rejoining.is_some() || c.step == 0 && self.next_to_rejoin().is_some() {
+            return false;
+        }
+        match setting.scenario.operations.get(c.operation as usize) {
+            Some(Operation::Member(host) | Operation::Join { host, .. }) => h == *host,
+            Some(Operation::Retire { host, .. }) => h == *host,
+            Some(Operation::Move { to, .. }) => h == *to || c.step > 0 && h == c.from,
+            None => false,
+        }
     }
 
     /// An operation fails when a host is away, and is begun again when it is back.
-    fn all_heard(&self) -> bool {
+    fn all_heard(&self, setting: &Setting) -> bool {
         let members = &self.coordinator.model.members;
         let excluded = |h| members.get(&host_id(h)) == Some(&MemberState::Excluded);
         let mut hosts = self.hosts.iter().zip(0u8..);
-        hosts.all(|(host, h)| host.heard || excluded(h))
+        hosts.all(|(host, h)| host.heard || excluded(h) && !self.is_spoken_to(setting, h))
     }
 
     pub(crate) fn restart_operation(&mut self) {

@@ -95,7 +95,7 @@ pub(crate) fn firewall() -> Scenario {
 }
 
 /// Events of both hosts, of before and after an update.
-fn events() -> Scenario {
+pub(crate) fn events() -> Scenario {
     Scenario {
         name: "events",
         about: "two instances, packet-ins of two hosts, before and after an update, out of the event rings",

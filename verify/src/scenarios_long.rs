@@ -2,7 +2,7 @@
 
 use crate::scenario::{Command, Operation, Scenario};
 use crate::scenarios::{
-    at, chain, coordinator_crash, end, firewall, migration, rule, update, updates,
+    at, chain, coordinator_crash, end, events, firewall, migration, rule, update, updates,
 };
 
 /// Larger worlds, for those who have the time.
@@ -58,5 +58,50 @@ pub fn long() -> Vec<Scenario> {
     crash.script = vec![0, 1, 2];
     crash.agent_crashes = 1;
 
-    vec![firewall, updates, migration, chain, crash]
+    let mut all = vec![firewall, updates, migration, chain, crash];
+    all.extend(cut_off());
+    all
+}
+
+/// Hosts that are cut off, in worlds with more going on.
+fn cut_off() -> Vec<Scenario> {
+    let mut events = events();
+    events.name = "cut-off-long";
+    events.about = "three instances, updates, packet-ins and a barrier; one host is cut off, another one's agent dies, and frames are lost";
+    events.hosts = 3;
+    events.members = 3;
+    events.instances = vec![vec![0, 1, 2]];
+    events.ports.push(at(2));
+    events.ends.push(end(3, &[0], &[(0, 1)]));
+    events.partitions = 1;
+    events.agent_crashes = 1;
+    events.losses = 1;
+
+    let mut firewall = firewall();
+    firewall.name = "cut-off-firewall-long";
+    firewall.about = "as firewall, with a third host; two hosts are cut off, one after the other or both at once";
+    firewall.hosts = 3;
+    firewall.members = 3;
+    firewall.instances = vec![vec![0, 1, 2]];
+    firewall.partitions = 2;
+
+    let mut chain = chain();
+    chain.name = "cut-off-chain-long";
+    chain.about =
+        "as chain with both switches on both hosts; a host is cut off, and a stream breaks";
+    chain.instances = vec![vec![0, 1], vec![0, 1]];
+    chain.partitions = 1;
+    chain.cuts = 1;
+
+    let mut migration = migration();
+    migration.name = "cut-off-migration-long";
+    migration.about = "as migration, and a host is cut off in the middle, or before, or after";
+    migration.partitions = 1;
+
+    let mut crash = coordinator_crash();
+    crash.name = "cut-off-crash-long";
+    crash.about = "as coordinator-crash, and a host is cut off: the coordinator dies before it goes on without it, then, or while it takes it in again";
+    crash.partitions = 1;
+
+    vec![events, firewall, chain, migration, crash]
 }

@@ -19,11 +19,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let checker = ["--quiet", "--profile", "verify", "--package", "lime-verify"];
     // Apart from the run, so that a checker that cannot be built is not taken for one that found something.
     process::succeed(process::cargo().arg("build").args(checker))?;
+    // A run that was killed goes on.
+    let resume = process::target_dir().join("verify-progress.jsonl");
+    let mut options = args.options.clone();
+    if !options.iter().any(|o| o == "--resume") {
+        options.extend(["--resume".to_owned(), resume.display().to_string()]);
+    }
     process::exit_code(
         process::cargo()
             .arg("run")
             .args(checker)
             .arg("--")
-            .args(&args.options),
+            .args(&options),
     )
 }
