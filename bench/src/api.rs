@@ -55,6 +55,7 @@ impl Installation {
             network: NETWORK.into(),
             name: switch.into(),
             host: host.into(),
+            packet_ins: None,
         };
         let done = self.client.create_switch(request).await;
         done.map_err(|e| self.explain("CreateSwitch", e))?;

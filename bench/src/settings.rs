@@ -1,5 +1,6 @@
 //! Settings of plain switches and ports, as an agent would get them from the coordinator.
 
+use lime_core::model::PacketIns;
 use lime_core::{Epoch, PortId, PortNo, SwitchId};
 use switch_agent::datapath::{Place, PortSettings, SwitchSettings};
 
@@ -14,6 +15,7 @@ pub fn active(id: SwitchId) -> SwitchSettings {
         retire_epoch: Epoch::ZERO,
         relay_host: None,
         hold: false,
+        packet_ins: PacketIns::default(),
     }
 }
 

@@ -50,6 +50,7 @@ fn acme() -> Mock {
             instances: vec!["a".to_owned()],
             ports: 1,
             rules: 2,
+            packet_ins: None,
         }],
         ports: vec![v1::Port {
             id: 1,
@@ -97,6 +98,17 @@ fn networks() {
     );
     let show = lime(&mock, &["network", "show", "acme", "--json"]).json();
     assert_eq!(show["switches"][0]["instances"][0], "a");
+}
+
+#[test]
+fn a_switch_is_made_with_what_it_sends_its_controller() {
+    let mock = acme();
+    let create = ["switch", "create", "acme/x", "--host", "a"];
+    let options = ["--packet-in-rate", "5000", "--invalid-ttl"];
+    lime(&mock, &[&create[..], &options].concat()).ok();
+    let show = lime(&mock, &["switch", "show", "acme/x"]).ok();
+    let expected = "packet-ins: 5000 bytes a second and 262144 at once, on each instance; packets whose TTL runs out too";
+    assert!(show.contains(expected), "{show}");
 }
 
 #[test]

@@ -93,6 +93,38 @@ async fn a_network_on_one_host() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_switch_sends_its_controller_is_told_to_its_hosts_and_kept() {
+    let mut coordinator = Coordinator::start().await;
+    let (a, mut client) = one_host(&coordinator).await;
+    let wanted = v1::PacketIns {
+        rate: 0,
+        burst: 20_000,
+        invalid_ttl: true,
+    };
+    let request = v1::CreateSwitchRequest {
+        network: "n".into(),
+        name: "t".into(),
+        host: "a".into(),
+        packet_ins: Some(wanted),
+    };
+    let switch = client.create_switch(request).await.unwrap().into_inner();
+    let expected = v1::PacketIns {
+        rate: 2_000_000,
+        ..wanted
+    };
+    assert_eq!(switch.packet_ins, Some(expected));
+    let told = a.network(1).unwrap().config.switches;
+    let told = told.iter().find(|s| s.switch_id == switch.id).unwrap();
+    assert_eq!(told.packet_ins, Some(expected));
+    coordinator.restart().await;
+    let mut client = coordinator.client().await;
+    let list = client.list_switches(v1::ListSwitchesRequest::default());
+    let list = list.await.unwrap().into_inner().switches;
+    let kept = list.iter().find(|s| s.id == switch.id).unwrap();
+    assert_eq!(kept.packet_ins, Some(expected));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rules_are_modified_and_never_added_by_that() {
     use v1::flow_mod::Command;
     let coordinator = Coordinator::start().await;

@@ -36,11 +36,22 @@ async fn names_and_things_that_are_not_there() {
         network: network.into(),
         name: name.into(),
         host: host.into(),
+        packet_ins: None,
     };
     let result = client.create_switch(on("x", "s", "a")).await;
     refused(result, Code::NotFound, &["network \"x\""]);
     let result = client.create_switch(on("n", "s", "h")).await;
     refused(result, Code::NotFound, &["host \"h\"", "known hosts: a"]);
+    let too_fast = v1::PacketIns {
+        rate: u32::MAX,
+        ..Default::default()
+    };
+    let result = client.create_switch(v1::CreateSwitchRequest {
+        packet_ins: Some(too_fast),
+        ..on("n", "s", "a")
+    });
+    let expected = ["packet_ins.rate", "1000 to 100000000"];
+    refused(result.await, Code::InvalidArgument, &expected);
     switch(&mut client, "n", "s", "a").await;
     let result = client.create_switch(on("n", "s", "a")).await;
     refused(result, Code::AlreadyExists, &["n/s"]);

@@ -94,8 +94,13 @@ pub struct SwitchEntry {
     pub first_port: u32,
     /// [`SWITCH_HOLD`] ...
     pub flags: u32,
+    /// Bytes ([`crate::event_cost`]) that the switch may still put into the event ring; signed: an event may take more than is left. The programs
+    /// take from it, and the agent gives back what it has read, as fast as the switch's limit has it.
+    pub event_budget: i32,
+    /// The most that the budget is; 0: events of this switch are not limited.
+    pub event_burst: u32,
     /// Zero.
-    pub pad: [u32; 8],
+    pub pad: [u32; 6],
 }
 
 /// A table's word in [`crate::maps::TABLES`]: where its run of tuples starts and how many there are, published as one word.

@@ -58,3 +58,10 @@ pub struct EventHeader {
 }
 
 const _: () = assert!(size_of::<EventHeader>() == 56);
+
+/// What an event with `data_len` bytes of packet takes of its switch's budget ([`crate::SwitchEntry::event_budget`]): about what it takes of
+/// the ring, whose own header is 8 bytes.
+#[inline(always)]
+pub const fn event_cost(data_len: u32) -> u32 {
+    size_of::<EventHeader>() as u32 + 8 + data_len
+}

@@ -77,4 +77,6 @@ reasons! {
     LeaseOver = 24, "lease-over";
     /// A meter's band dropped it (OpenFlow 1.3.5, 5.7).
     Metered = 25, "metered";
+    /// The switch has sent its controller as much as it may: the controller does not hear of this packet.
+    PacketInLimit = 26, "packet-in-limit";
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use lime_core::flow::{Action, Field, FieldMatch, Match, Rule};
+use lime_core::model::PacketIns;
 use lime_core::{Epoch, NetworkId, PortNo, RuleId, SwitchId};
 use switch_abi::{RuleEntry, maps};
 use switch_agent::datapath::{Datapath, Limits, SwitchSettings};
@@ -39,6 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             retire_epoch: Epoch::ZERO,
             relay_host: None,
             hold: false,
+            packet_ins: PacketIns::default(),
         },
     )?;
     let rules = (0..u64::from(count) * 2)

@@ -344,3 +344,130 @@ fn a_packet_out_meets_the_table_of_its_place_in_the_stream() {
         agent.stop().await;
     });
 }
+
+/// What port 101 has counted: packets that came in, and those of them whose events were refused.
+async fn refusals(session: &mut Session) -> (u64, u64) {
+    let read = |request_id| {
+        ToAgent::ReadCounters(v1::ReadCounters {
+            request_id,
+            network: 1,
+            ..Default::default()
+        })
+    };
+    let done = session.request(read).await;
+    let Some(v1::done::Result::Counters(counters)) = done.result else {
+        panic!("{done:?}");
+    };
+    let port = counters.ports.iter().find(|p| p.port_id == 101).unwrap();
+    let counters = port.counters.as_ref().unwrap();
+    let refused = counters.drops.get("packet-in-limit");
+    (counters.rx_packets, refused.copied().unwrap_or_default())
+}
+
+fn packet_in_of(switch: u32, mark: u8) -> impl Fn(&Message) -> Option<()> {
+    move |m| match m {
+        Message::Event(e) if e.switch == switch => {
+            is(mark)(&e.packet_in.as_ref()?.data).then_some(())
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn a_flood_of_misses_on_one_switch_leaves_the_others_theirs() {
+    const FLOOD: u64 = 2000;
+    in_namespace(async |world| {
+        let mut coordinator = Coordinator::start().await;
+        let _agent = world.agent(&coordinator.address);
+        let (mut session, _) = coordinator.accept().await;
+        world.more_ports(3);
+        let mut wanted = network(1);
+        wanted.switches[0].packet_ins = Some(v1::PacketIns {
+            rate: 20_000,
+            burst: 10_000,
+            ..Default::default()
+        });
+        wanted.switches.push(v1::SwitchState {
+            switch_id: 11,
+            instance: true,
+            ..Default::default()
+        });
+        wanted.ports.push(v1::PortState {
+            switch_id: 11,
+            ..local(103, 1, "port3")
+        });
+        assert_eq!(session.configure(wanted).await.error, None);
+        session
+            .stage(stage(1, vec![rule(1, 0, &[CONTROLLER])]))
+            .await;
+        let other = v1::Stage {
+            switch_id: 11,
+            ..stage(2, vec![rule(2, 0, &[CONTROLLER])])
+        };
+        session.stage(other).await;
+        session.activate(1, 2).await;
+        let (host1, host3) = (Wire::open("host1"), Wire::open("host3"));
+        for _ in 0..FLOOD {
+            host1.send(&frame(1));
+        }
+        host3.send(&frame(3));
+        session.wait(packet_in_of(11, 3)).await;
+        // Each packet was sent to the controller, or refused and counted.
+        let refused = loop {
+            let (received, refused) = refusals(&mut session).await;
+            if received == FLOOD {
+                break refused;
+            }
+        };
+        assert!(refused > FLOOD / 2, "{refused}");
+        for _ in 0..FLOOD - refused {
+            session.wait(packet_in_of(10, 1)).await;
+        }
+        // In time there is room again.
+        let again = packet_in_of(10, 8);
+        while !session.seen.iter().any(|m| again(m).is_some()) {
+            host1.send(&frame(8));
+            refusals(&mut session).await;
+        }
+    });
+}
+
+#[test]
+fn packets_whose_ttl_runs_out_go_to_the_controller_of_a_switch_that_says_so() {
+    in_namespace(async |world| {
+        let mut coordinator = Coordinator::start().await;
+        let _agent = world.agent(&coordinator.address);
+        let (mut session, _) = coordinator.accept().await;
+        let mut wanted = network(1);
+        wanted.switches[0].packet_ins = Some(v1::PacketIns {
+            invalid_ttl: true,
+            ..Default::default()
+        });
+        assert_eq!(session.configure(wanted).await.error, None);
+        let mut counts_down = rule(1, 5, &[2]);
+        let of = counts_down.rule.as_mut().unwrap();
+        let ip = v1::FieldMatch {
+            field: 5,
+            value: vec![8, 0],
+            ..Default::default()
+        };
+        of.r#match.push(ip);
+        let dec_ttl = v1::action::Action::DecNwTtl(v1::action::DecTtl {});
+        let action = Some(dec_ttl);
+        of.actions.insert(0, v1::Action { action });
+        assert_eq!(session.stage(stage(1, vec![counts_down])).await.error, None);
+        session.activate(1, 1).await;
+        let (host1, host2) = (Wire::open("host1"), Wire::open("host2"));
+        let mut packet = unfragmentable(100);
+        host1.send(&packet);
+        host2
+            .expect(|f| f.len() == packet.len() && f[22] == 63)
+            .await;
+        packet[22] = 1;
+        host1.send(&packet);
+        let event = packet_in(&mut session).await;
+        let packet_in = event.packet_in.unwrap();
+        assert_eq!(packet_in.reason(), v1::PacketInReason::InvalidTtl);
+        assert_eq!((event.rule_id, packet_in.data), (1, packet));
+    });
+}

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use lime_core::flow::{Action, Field, FieldMatch, Match, Rule};
+use lime_core::model::PacketIns;
 use lime_core::{Epoch, NetworkId, PortId, PortNo, RuleId, SwitchId};
 use switch_abi::{maps, programs};
 use switch_agent::datapath::{
@@ -87,6 +88,7 @@ fn furnish(dp: &mut Datapath) {
         retire_epoch: Epoch::ZERO,
         relay_host: None,
         hold: false,
+        packet_ins: PacketIns::default(),
     };
     dp.set_switch(NET, &switch).unwrap();
     let port = PortSettings {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lime_core::flow::{Action, Field, FieldMatch, Match, Rule};
+use lime_core::model::PacketIns;
 use lime_core::{Epoch, NetworkId, PortId, PortNo, RuleId, SwitchId};
 use switch_agent::datapath::{
     AttachMode, Datapath, Limits, Place, PortCount, PortSettings, SwitchSettings,
@@ -99,6 +100,7 @@ fn furnish(dp: &mut Datapath) {
         retire_epoch: Epoch::ZERO,
         relay_host: None,
         hold: false,
+        packet_ins: PacketIns::default(),
     };
     dp.set_switch(NET, &switch).unwrap();
     for (number, device) in [(1, "port1"), (2, "port2")] {

@@ -2,7 +2,7 @@
 
 use crate::{
     counters,
-    maps::{EVENTS, NETWORKS, PORTS, RULES, SWITCHES},
+    maps::{EVENTS, NETWORKS, PORTS, RULES, SWITCHES, fetch_add, load},
     packet::{Packet, opaque},
     parse::{ETH_IPV4, ETH_IPV6},
     state::{State, TAG_METADATA},
@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use switch_abi::{
     DropReason, EVENT_DATA_MAX, EVENT_HELD, EVENT_PACKET_IN, EVENT_TOO_BIG, EventHeader,
-    GROUP_TABLE, TOO_BIG_DATA,
+    GROUP_TABLE, TOO_BIG_DATA, event_cost,
 };
 
 /// An event being put together; too large for the stack. The ring wants sizes that are known beforehand for anything but a copy.
@@ -69,6 +69,9 @@ pub fn packet_in<P: Packet>(
     if length > EVENT_DATA_MAX as u32 {
         return 0;
     }
+    if !take(state.switch_slot, event_cost(length)) {
+        return counters::drop(state.port, DropReason::PacketInLimit as u32);
+    }
     // SAFETY: this CPU's record, which no other run uses meanwhile.
     let record = unsafe { &mut *record };
     record.header = EventHeader {
@@ -95,8 +98,52 @@ pub fn packet_in<P: Packet>(
     };
     match send(packet, state, record, length) {
         Ok(()) => 0,
-        Err(reason) => counters::drop(state.port, reason as u32),
+        Err(reason) => {
+            give_back(state.switch_slot, event_cost(length));
+            counters::drop(state.port, reason as u32)
+        }
     }
+}
+
+/// Takes what an event costs from its switch's budget; false: there is none left. An event may take more than is left, so that a long one
+/// does not wait for ever.
+#[inline(always)]
+fn take(switch: u32, cost: u32) -> bool {
+    let Some(entry) = SWITCHES.get(switch) else {
+        return false;
+    };
+    if load(&entry.event_burst) == 0 {
+        return true;
+    }
+    // First a look: a flood that is refused is not to write.
+    if load(&entry.event_budget) <= 0 {
+        return false;
+    }
+    if add(switch, cost.wrapping_neg()) > 0 {
+        return true;
+    }
+    give_back(switch, cost);
+    false
+}
+
+#[inline(always)]
+fn give_back(switch: u32, cost: u32) {
+    let Some(entry) = SWITCHES.get(switch) else {
+        return;
+    };
+    if load(&entry.event_burst) != 0 {
+        add(switch, cost);
+    }
+}
+
+/// Adds to a switch's budget; what it was before.
+#[inline(always)]
+fn add(switch: u32, amount: u32) -> i32 {
+    let Some(entry) = SWITCHES.get_ptr_mut(switch) else {
+        return 0;
+    };
+    // SAFETY: a word of a map's element; others change it by such instructions too.
+    unsafe { fetch_add(&raw mut (*entry).event_budget, amount) }
 }
 
 /// Nanoseconds between two events of [`too_big`] on one CPU: a sender that is not told tries again.

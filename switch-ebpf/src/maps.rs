@@ -90,6 +90,25 @@ pub fn recirculation_ifindex() -> u32 {
         .map_or(0, |meta| load(&meta.recirculation_ifindex))
 }
 
+/// Atomically adds to a word; what it was before. (Rust has no atomics for this target yet.)
+///
+/// # Safety
+/// `word` is a valid, aligned pointer.
+#[inline(always)]
+pub unsafe fn fetch_add(word: *mut i32, amount: u32) -> i32 {
+    let mut value = amount as u64;
+    // SAFETY: as the caller promises.
+    unsafe {
+        core::arch::asm!(
+            "w3 = atomic_fetch_add((u32 *)(r2 + 0), w3)",
+            in("r2") word,
+            inlateout("r3") value,
+            options(nostack),
+        );
+    }
+    value as i32
+}
+
 /// A word that the agent may be storing at this moment.
 #[inline(always)]
 pub fn load<T: Copy>(word: &T) -> T {

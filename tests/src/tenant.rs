@@ -92,6 +92,7 @@ impl Tenant {
             network: self.network.clone(),
             name: name.to_owned(),
             host: host.to_owned(),
+            packet_ins: None,
         };
         asked(
             || format!("create switch {name} on {host}"),

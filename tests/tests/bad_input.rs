@@ -61,6 +61,7 @@ async fn things_that_do_not_exist_are_named() {
         network: network.into(),
         name: name.into(),
         host: host.into(),
+        packet_ins: None,
     };
     let answer = client.create_switch(switch("nowhere", "s9", "a")).await;
     assert_refused(answer, &[Code::NotFound], "nowhere");
@@ -117,6 +118,7 @@ async fn names_are_unique_and_well_formed() {
         network: "net".into(),
         name: "s1".into(),
         host: "a".into(),
+        packet_ins: None,
     };
     let answer = client.create_switch(again).await;
     assert_refused(answer, &[Code::AlreadyExists], "s1");

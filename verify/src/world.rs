@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use lime_core::log::{Added, Entry, EntryKind, Removed};
-use lime_core::model::{Device, InstanceState, MemberState, Network, Place, Port, Switch};
+use lime_core::model::{
+    Device, InstanceState, MemberState, Network, PacketIns, Place, Port, Switch,
+};
 use lime_core::{
     Consistency, Epoch, HostId, NetworkId, PortAttach, PortId, PortNo, RuleId, SwitchId,
 };
@@ -206,6 +208,7 @@ fn network(scenario: &Scenario) -> Network {
             id,
             name: String::new(),
             instances: instances.collect(),
+            packet_ins: PacketIns::default(),
         };
         network.switches.insert(id, switch);
     }

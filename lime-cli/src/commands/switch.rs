@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use lime_core::SwitchName;
+use lime_core::model::PacketIns;
 use lime_proto::v1;
 use serde::Serialize;
 
@@ -21,6 +22,16 @@ pub enum Command {
         /// Where the instance is
         #[arg(long, value_parser = names::host)]
         host: String,
+        /// Packet-ins that each instance may send, bytes a second (1000 to 100000000). A packet-in takes 64 bytes and the part of the packet
+        /// that goes with it; what is beyond is dropped and counted (packet-in-limit)
+        #[arg(long, value_name = "BYTES", default_value_t = PacketIns::default().rate)]
+        packet_in_rate: u32,
+        /// Packet-ins that an instance may send at once after a time of less, bytes (10000 to 1048576)
+        #[arg(long, value_name = "BYTES", default_value_t = PacketIns::default().burst)]
+        packet_in_burst: u32,
+        /// Send packets whose TTL runs out to the controller
+        #[arg(long)]
+        invalid_ttl: bool,
     },
     /// Delete a switch that has no ports
     Delete {
@@ -59,12 +70,23 @@ pub enum Command {
 pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
     let mut client = ctx.connect().await?;
     match command {
-        Command::Create { name, host } => {
+        Command::Create {
+            name,
+            host,
+            packet_in_rate,
+            packet_in_burst,
+            invalid_ttl,
+        } => {
             let doing = format!("create switch {name} on {host}");
             let request = v1::CreateSwitchRequest {
                 network: name.network.clone(),
                 name: name.switch.clone(),
                 host: host.clone(),
+                packet_ins: Some(v1::PacketIns {
+                    rate: packet_in_rate,
+                    burst: packet_in_burst,
+                    invalid_ttl,
+                }),
             };
             let switch = ctx.call(doing, client.create_switch(request)).await?;
             ctx.out
@@ -163,11 +185,24 @@ async fn show(ctx: &Context, client: &mut Client, name: &SwitchName) -> Result<(
     ctx.out.value(&show, || {
         let s = &show.switch;
         format!(
-            "switch {name}: id {}, {} rules\ninstances: {}\n\n{}",
+            "switch {name}: id {}, {} rules\ninstances: {}\npacket-ins: {}\n\n{}",
             s.id,
             s.rules,
             or_dash(&s.instances.join(", ")),
+            packet_ins(&s.packet_ins.unwrap_or_default()),
             port::table(&show.port_list)
         )
     })
+}
+
+fn packet_ins(of: &v1::PacketIns) -> String {
+    let ttl = if of.invalid_ttl {
+        "; packets whose TTL runs out too"
+    } else {
+        ""
+    };
+    format!(
+        "{} bytes a second and {} at once, on each instance{ttl}",
+        of.rate, of.burst
+    )
 }

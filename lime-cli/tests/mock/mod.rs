@@ -217,6 +217,7 @@ impl Lime for Service {
             network: r.network,
             name: r.name,
             instances: vec![r.host],
+            packet_ins: r.packet_ins,
             ..Default::default()
         };
         state.switches.push(switch.clone());

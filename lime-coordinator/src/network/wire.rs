@@ -135,6 +135,7 @@ pub(super) fn configure(
         retire_epoch: s.retire.0,
         relay_host: s.relay.map_or(0, |h| h.0),
         hold: s.hold,
+        packet_ins: Some(s.packet_ins.into()),
     });
     v1::Configure {
         members: members.collect(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lime_core::counters::Counted;
-use lime_core::model::Switch;
+use lime_core::model::{PacketIns, Switch};
 use lime_core::{HostId, SwitchId};
 use tonic::Status;
 
@@ -15,7 +15,12 @@ const MAX_SWITCHES: usize = 1000;
 
 impl Operation {
     /// Makes a switch with its first instance.
-    pub async fn create_switch(&self, name: String, host: HostId) -> Result<SwitchId, Status> {
+    pub async fn create_switch(
+        &self,
+        name: String,
+        host: HostId,
+        packet_ins: PacketIns,
+    ) -> Result<SwitchId, Status> {
         let id = self.shared.ids.switch();
         let changes = self.shared.ids.persisted();
         self.shared.commit(changes).await?;
@@ -36,6 +41,7 @@ impl Operation {
                 id,
                 name,
                 instances: BTreeMap::new(),
+                packet_ins,
             };
             n.switches.insert(id, switch);
             Ok(())

@@ -192,6 +192,7 @@ fn switch_reply(state: &State, switch: &lime_core::model::Switch) -> v1::Switch 
         instances: switch.instances.keys().map(|h| hosts.name(*h)).collect(),
         ports: number(state.model.ports_of(switch.id).len()),
         rules: state.rules.len(switch.id) as u64,
+        packet_ins: Some(switch.packet_ins.into()),
     }
 }
 

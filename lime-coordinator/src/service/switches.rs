@@ -1,5 +1,6 @@
 //! Switches and their instances.
 
+use lime_core::model::PacketIns;
 use lime_proto::v1;
 use tonic::Status;
 
@@ -12,11 +13,13 @@ impl LimeService {
         request: v1::CreateSwitchRequest,
     ) -> Result<v1::Switch, Status> {
         checked_name("switch", &request.name)?;
+        let packet_ins = request.packet_ins.unwrap_or_default();
+        let packet_ins = PacketIns::try_from(packet_ins)?;
         let network = self.network(&request.network)?;
         let (host, _) = self.shared.hosts.usable(&request.host)?;
         let name = request.name.clone();
         self.operate(&network, move |op| async move {
-            op.create_switch(name, host).await
+            op.create_switch(name, host, packet_ins).await
         })
         .await?;
         show(&network, request.name).await

@@ -197,6 +197,7 @@ pub async fn switch(client: &mut LimeClient<Channel>, network: &str, name: &str,
             network: network.into(),
             name: name.into(),
             host: host.into(),
+            packet_ins: None,
         })
         .await
         .unwrap();

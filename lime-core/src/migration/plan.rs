@@ -286,7 +286,7 @@ fn plan_moves(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{InstanceState, Port, Switch};
+    use crate::model::{InstanceState, PacketIns, Port, Switch};
     use crate::{Consistency, NetworkId, PortAttach};
 
     fn example() -> Network {
@@ -302,6 +302,7 @@ mod tests {
                 id: SwitchId(id),
                 name: name.into(),
                 instances: BTreeMap::from([(HostId(1), InstanceState::Active(None))]),
+                packet_ins: PacketIns::default(),
             };
             network.switches.insert(switch.id, switch);
         }

@@ -2,7 +2,9 @@
 
 use crate::{Consistency, Epoch, HostId, PortId, PortNo, SwitchId};
 
-use super::{Device, InstanceState, MemberState, Moving, Network, Place, Port, Switch, is_leased};
+use super::{
+    Device, InstanceState, MemberState, Moving, Network, PacketIns, Place, Port, Switch, is_leased,
+};
 
 /// An instance that learns has its join epoch this far ahead of the log's end: it never gets there before it is told the true one.
 const FAR: u32 = 1 << 30;
@@ -35,6 +37,8 @@ pub struct SwitchConfig {
     pub relay: Option<HostId>,
     /// Rule 5 is to be kept: there are several instances.
     pub hold: bool,
+    /// What it sends its controller.
+    pub packet_ins: PacketIns,
 }
 
 /// A port, seen from one host.
@@ -107,6 +111,7 @@ fn switch_config(
         retire,
         relay: relay(network, switch, host),
         hold: network.consistency == Consistency::Causal && switch.instances.len() > 1,
+        packet_ins: switch.packet_ins,
     }
 }
 

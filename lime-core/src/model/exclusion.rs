@@ -67,7 +67,7 @@ pub fn is_excluded(network: &Network, host: HostId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Device, Moving, Place, Port};
+    use crate::model::{Device, Moving, PacketIns, Place, Port};
     use crate::{NetworkId, PortAttach, PortId, PortNo, SwitchId};
 
     const A: HostId = HostId(1);
@@ -82,6 +82,7 @@ mod tests {
             id: SwitchId(1),
             name: "s".into(),
             instances: instances.into(),
+            packet_ins: PacketIns::default(),
         };
         network.switches.insert(switch.id, switch);
         network.members = [A, B, C].map(|h| (h, MemberState::Full)).into();

@@ -1,6 +1,7 @@
 //! A network, its switches, ports and members.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,38 @@ pub struct Switch {
     pub name: String,
     /// Where it runs.
     pub instances: BTreeMap<HostId, InstanceState>,
+    /// What it sends its controller.
+    #[serde(default)]
+    pub packet_ins: PacketIns,
+}
+
+/// What a switch sends its controller beside what rules say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PacketIns {
+    /// Bytes of packet-ins a second that each instance may send; a packet-in takes 64 bytes and the part of the packet that goes with it.
+    pub rate: u32,
+    /// Bytes that it may send at once, after a time of less; also the most that waits in a host's event ring.
+    pub burst: u32,
+    /// Packets whose TTL runs out go to the controller, and are not only dropped (OpenFlow 1.3.5, 7.4.1: OFPR_INVALID_TTL).
+    pub invalid_ttl: bool,
+}
+
+impl PacketIns {
+    /// Rates that are possible, bytes a second.
+    pub const RATES: RangeInclusive<u32> = 1000..=100_000_000;
+    /// Bursts that are possible, bytes: from about what the longest packet-in takes to a quarter of an event ring.
+    pub const BURSTS: RangeInclusive<u32> = 10_000..=1_048_576;
+}
+
+impl Default for PacketIns {
+    /// About 1300 packet-ins of full Ethernet frames a second, or 15,000 short ones; 16 switches can not fill an event ring.
+    fn default() -> Self {
+        Self {
+            rate: 2_000_000,
+            burst: 256 * 1024,
+            invalid_ttl: false,
+        }
+    }
 }
 
 /// How far an instance has come.

@@ -1,5 +1,7 @@
 //! Why a message is refused, and which of its fields is wrong.
 
+use std::ops::RangeInclusive;
+
 use lime_core::flow::{GroupError, MatchError, MeterError, PacketOutError, RuleError};
 use thiserror::Error;
 
@@ -26,6 +28,14 @@ pub enum Problem {
         value: u64,
         /// What is allowed.
         max: u64,
+    },
+    /// The number is not within what is possible.
+    #[error("{value} is not within {} to {}", range.start(), range.end())]
+    OutOfRange {
+        /// What was given.
+        value: u32,
+        /// What is possible.
+        range: RangeInclusive<u32>,
     },
     /// No such OXM field, or not supported.
     #[error("no match field has OXM number {number}")]

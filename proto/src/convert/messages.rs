@@ -1,9 +1,12 @@
 //! What is made of rules' parts, and the enums: changes, groups, packets.
 
+use std::ops::RangeInclusive;
+
 use lime_core::flow::{
     AddFlags, FlowMod, GroupType, MeterUnit, Modify, PacketIn, PacketInReason, PacketOut,
     RemovedReason, Rule, RuleFilter,
 };
+use lime_core::model::PacketIns;
 use lime_core::{Consistency, PortAttach, PortNo};
 
 use super::error::{ConvertError, Problem, narrow};
@@ -220,5 +223,45 @@ impl From<PacketOut> for v1::PacketOut {
             actions: actions_to_wire(&packet.actions),
             data: packet.data,
         }
+    }
+}
+
+impl TryFrom<v1::PacketIns> for PacketIns {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::PacketIns) -> Result<Self, ConvertError> {
+        let default = Self::default();
+        Ok(Self {
+            rate: or_default("packet_ins.rate", wire.rate, default.rate, Self::RATES)?,
+            burst: or_default("packet_ins.burst", wire.burst, default.burst, Self::BURSTS)?,
+            invalid_ttl: wire.invalid_ttl,
+        })
+    }
+}
+
+impl From<PacketIns> for v1::PacketIns {
+    fn from(packet_ins: PacketIns) -> Self {
+        Self {
+            rate: packet_ins.rate,
+            burst: packet_ins.burst,
+            invalid_ttl: packet_ins.invalid_ttl,
+        }
+    }
+}
+
+/// A number for which 0 means the default.
+fn or_default(
+    field: &str,
+    value: u32,
+    default: u32,
+    range: RangeInclusive<u32>,
+) -> Result<u32, ConvertError> {
+    match value {
+        0 => Ok(default),
+        value if range.contains(&value) => Ok(value),
+        value => Err(ConvertError::new(
+            field,
+            Problem::OutOfRange { value, range },
+        )),
     }
 }

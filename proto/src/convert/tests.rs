@@ -4,6 +4,7 @@ use lime_core::flow::{
     Action, AddFlags, Field, FieldMatch, FlowMod, Match, MetadataWrite, Modify, PacketIn,
     PacketInReason, PacketOut, Rule, RuleFilter, RuleFlags,
 };
+use lime_core::model::PacketIns;
 use lime_core::{Consistency, PortAttach, PortNo};
 
 use super::*;
@@ -177,6 +178,28 @@ fn flow_mods_round_trip() {
         FlowMod::DeleteStrict(filter),
     ] {
         assert_eq!(FlowMod::try_from(v1::FlowMod::from(&m)).unwrap(), m);
+    }
+}
+
+#[test]
+fn what_a_switch_sends_has_defaults_and_bounds() {
+    let wire = |rate, burst| v1::PacketIns {
+        rate,
+        burst,
+        invalid_ttl: true,
+    };
+    let all = PacketIns::try_from(wire(0, 0)).unwrap();
+    let default = PacketIns::default();
+    assert_eq!((all.rate, all.burst), (default.rate, default.burst));
+    assert!(all.invalid_ttl && !default.invalid_ttl);
+    let some = PacketIns::try_from(wire(1000, 10_000)).unwrap();
+    assert_eq!(v1::PacketIns::from(some), wire(1000, 10_000));
+    for (wrong, field) in [
+        (wire(999, 0), "packet_ins.rate"),
+        (wire(0, 1 << 30), "packet_ins.burst"),
+    ] {
+        let error = PacketIns::try_from(wrong).unwrap_err();
+        assert_eq!(error.field, field);
     }
 }
 

@@ -123,6 +123,10 @@ impl Datapath {
                 let flags_at = offset_of!(SwitchEntry, flags);
                 switches.publish(slot, flags_at, entry.flags & !SWITCH_LOADING);
             }
+            // What the agent before read and had not given back yet.
+            let budget_at = offset_of!(SwitchEntry, event_budget);
+            let switches = &self.store.maps.switches;
+            switches.publish(slot, budget_at, entry.event_burst);
             self.switches.insert(id, Switch::new(network, slot));
             if let Some(network) = self.networks.get_mut(&network) {
                 network.switches.insert(id);

@@ -1,10 +1,12 @@
 //! Switches: whether an instance is here, from when to when it processes packets, and where they go otherwise.
 
 use std::mem::offset_of;
+use std::sync::atomic::Ordering;
 
 use lime_core::{Epoch, NetworkId, SwitchId};
 use switch_abi::{
-    SWITCH_ACTIVE, SWITCH_HOLD, SWITCH_LOADING, SWITCH_NONE, SWITCH_RELAY, SwitchEntry,
+    SWITCH_ACTIVE, SWITCH_HOLD, SWITCH_INVALID_TTL, SWITCH_LOADING, SWITCH_NONE, SWITCH_RELAY,
+    SwitchEntry,
 };
 
 use super::classifier::Writer;
@@ -46,10 +48,19 @@ impl Datapath {
         if settings.hold {
             flags |= SWITCH_HOLD;
         }
+        if settings.packet_ins.invalid_ttl {
+            flags |= SWITCH_INVALID_TTL;
+        }
         if loading && settings.instance {
             flags |= SWITCH_LOADING;
         }
+        let burst = self.event_burst(settings.packet_ins.burst);
         let switches = &self.store.maps.switches;
+        if switches.get(slot, offset_of!(SwitchEntry, event_burst)) != burst {
+            let budget_at = offset_of!(SwitchEntry, event_budget);
+            switches.publish(slot, budget_at, burst);
+            switches.publish(slot, offset_of!(SwitchEntry, event_burst), burst);
+        }
         // The bounds are in place before the state that makes programs look at them.
         switches.publish(slot, offset_of!(SwitchEntry, relay_peer), relay_peer);
         switches.publish(
@@ -69,6 +80,24 @@ impl Datapath {
             self.clear_switch(network, id)?;
             self.store.reap()?;
         }
+        Ok(())
+    }
+
+    /// A burst as far as the event ring allows it: no switch fills more than a quarter. 0: there is no limit.
+    fn event_burst(&self, wanted: u32) -> u32 {
+        wanted.min(self.limits.event_ring_bytes / 4)
+    }
+
+    /// Gives a switch back what its events took ([`switch_abi::event_cost`]); never more than its burst.
+    pub fn give_back_events(&self, network: NetworkId, switch: SwitchId, bytes: u32) -> Result<()> {
+        let slot = self.switch(network, switch)?.slot;
+        let switches = &self.store.maps.switches;
+        let burst = switches.get(slot, offset_of!(SwitchEntry, event_burst)) as i32;
+        let budget = switches.u32_at(slot, offset_of!(SwitchEntry, event_budget));
+        let given =
+            |budget: u32| Some((budget as i32).saturating_add_unsigned(bytes).min(burst) as u32);
+        // It never refuses: `given` always has a value.
+        let _ = budget.fetch_update(Ordering::AcqRel, Ordering::Acquire, given);
         Ok(())
     }
 

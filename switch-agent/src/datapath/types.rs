@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use lime_core::model::PacketIns;
 use lime_core::{Epoch, HostId, NetworkId, PortId, PortNo, RuleId, SwitchId};
 use switch_abi::{DROP_REASONS, DropReason};
 
@@ -74,6 +75,9 @@ pub struct SwitchSettings {
     pub relay_host: Option<HostId>,
     /// There are several instances: outputs beside a controller action are held back (consistency rule 5).
     pub hold: bool,
+    /// What it sends its controller; a burst of 0: without a limit. The rate is kept by who gives back what it has read:
+    /// [`super::Datapath::give_back_events`].
+    pub packet_ins: PacketIns,
 }
 
 /// Where a port is.

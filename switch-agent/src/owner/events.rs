@@ -53,6 +53,7 @@ impl Owner {
         let mut bytes = 0;
         for (header, data) in events {
             bytes += size_of::<EventHeader>() + data.len();
+            self.event_was_read(&header);
             if let Some(event) = self.event(&header, data) {
                 self.outbox.push(Message::Event(event));
             }
@@ -143,21 +144,24 @@ impl Owner {
 
     /// Discards events that are older than these clocks: a greeting says that nothing older comes after it.
     pub(super) fn discard_older(&mut self, clocks: &HashMap<NetworkId, Epoch>) {
-        let mut kept = Vec::new();
-        let mut discarded = 0usize;
-        self.ring.get_mut().drain(|header, data| {
-            let clock = clocks.get(&NetworkId(header.network));
-            if clock.is_some_and(|clock| clock.le(Epoch(header.version))) {
-                kept.push((*header, data.to_vec()));
-            } else {
-                discarded += 1;
-            }
-        });
+        let mut events = Vec::new();
+        self.ring
+            .get_mut()
+            .drain(|header, data| events.push((*header, data.to_vec())));
         self.ring_waiting = readable(&self.ring);
+        let before = events.len();
+        for (header, _) in &events {
+            self.event_was_read(header);
+        }
+        events.retain(|(header, _)| {
+            let clock = clocks.get(&NetworkId(header.network));
+            clock.is_some_and(|clock| clock.le(Epoch(header.version)))
+        });
+        let discarded = before - events.len();
         if discarded != 0 {
             debug!(discarded, "events of before this connection discarded");
         }
-        for (header, data) in kept {
+        for (header, data) in events {
             if let Some(event) = self.event(&header, data) {
                 self.outbox.push(Message::Event(event));
             }

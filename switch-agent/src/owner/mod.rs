@@ -8,6 +8,7 @@
 //! and after every event that was in the ring by then.
 
 mod adopt;
+mod allowance;
 mod commands;
 mod configure;
 mod counters;
@@ -39,6 +40,7 @@ use crate::recirculation::Recirculation;
 use crate::reconcile::Store;
 use crate::underlay::{NetUpdate, Underlay, Wanted};
 
+use allowance::Allowances;
 use grace::Grace;
 use idle::IdleRules;
 use lease::Lease;
@@ -110,6 +112,7 @@ pub struct Owner {
     recent: RecentIds,
     idle: IdleRules,
     lease: Lease,
+    allowances: Allowances,
 }
 
 impl Owner {
@@ -143,6 +146,7 @@ impl Owner {
             recent: RecentIds::new(RECENT_PACKET_OUTS),
             idle: IdleRules::default(),
             lease: Lease::default(),
+            allowances: Allowances::default(),
         })
     }
 
@@ -166,6 +170,7 @@ impl Owner {
                 }
                 () = self.idle.due() => self.look_at_idle_rules(),
                 () = self.lease.due(), if self.outbox.is_open() => self.renew_lease(),
+                () = self.allowances.due() => self.give_back_events(),
                 update = updates.recv() => match update {
                     Some(update) => self.network_changed(update).await,
                     None => break,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
+use lime_core::model::PacketIns;
 use lime_core::{Consistency, Epoch, HostId, NetworkId, PortAttach, PortId, PortNo, SwitchId};
 use lime_proto::convert::enum_from_wire;
 use lime_proto::v1;
@@ -192,6 +193,8 @@ impl DesiredNetwork {
             retire_epoch: Epoch(wire.retire_epoch),
             relay_host: (wire.relay_host != 0).then_some(HostId(wire.relay_host)),
             hold: wire.hold,
+            packet_ins: PacketIns::try_from(wire.packet_ins.unwrap_or_default())
+                .map_err(|e| CommandError::invalid(e.to_string()).about(format!("switch {id}")))?,
         };
         match self.switches.insert(id, settings) {
             None => Ok(()),

@@ -120,3 +120,72 @@ fn a_full_ring_is_a_drop_with_a_name() {
     assert!(lost > 0);
     assert_eq!(w.events().len() + lost, 500);
 }
+
+/// The budget of a switch's slot.
+fn budget(w: &World, slot: u32) -> i32 {
+    w.get::<SwitchEntry>(maps::SWITCHES, slot).event_budget
+}
+
+#[test]
+fn a_switch_sends_what_its_budget_allows_and_others_go_on() {
+    let mut w = World::new();
+    w.instance(2, 6);
+    w.rule(1, any(), any(), &[controller(100)]);
+    w.rule_with(1, any(), any(), &[controller(100)], |r| r.switch_slot = 2);
+    w.commit();
+    // Each event takes 164 bytes. The third takes more than is left.
+    let limited = SwitchEntry {
+        event_budget: 400,
+        event_burst: 400,
+        ..w.get(maps::SWITCHES, 1)
+    };
+    w.switch(1, limited);
+    let frame = udp4(&[7; 1000]);
+    for left in [236, 72, -92] {
+        w.run(Mode::Tc, &frame)
+            .expect(Verdict::Drop, &["rx 1", "rule 1"]);
+        assert_eq!((w.events().len(), budget(&w, 1)), (1, left));
+    }
+    for _ in 0..3 {
+        w.run(Mode::Tc, &frame)
+            .expect(Verdict::Drop, &["rx 1", "rule 1", "packet-in-limit 1"]);
+        assert_eq!((w.events().len(), budget(&w, 1)), (0, -92));
+    }
+    let port: PortEntry = w.get(maps::PORTS, IN);
+    w.port(
+        IN,
+        PortEntry {
+            switch_slot: 2,
+            ..port
+        },
+    );
+    w.run(Mode::Tc, &frame)
+        .expect(Verdict::Drop, &["rx 1", "rule 2"]);
+    assert_eq!((w.events().len(), budget(&w, 2)), (1, 0));
+}
+
+/// What did not get into the ring costs nothing.
+#[test]
+fn an_event_for_which_the_ring_has_no_room_is_not_charged() {
+    let mut w = World::new();
+    w.rule(1, any(), any(), &[controller(0xffff)]);
+    w.commit();
+    let limited = SwitchEntry {
+        event_budget: 1 << 30,
+        event_burst: 1 << 30,
+        ..w.get(maps::SWITCHES, 1)
+    };
+    w.switch(1, limited);
+    let frame = udp4(&[7; 1400]);
+    let cost = event_cost(frame.len() as u32) as i32;
+    let mut sent = 0;
+    while !w
+        .run(Mode::Tc, &frame)
+        .moved
+        .contains_key("event-ring-full 1")
+    {
+        sent += 1;
+    }
+    assert_eq!(budget(&w, 1), (1 << 30) - sent * cost);
+    assert_eq!(w.events().len(), sent as usize);
+}

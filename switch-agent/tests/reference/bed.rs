@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use lime_core::flow::{GroupPiece, GroupTable, Part};
+use lime_core::model::PacketIns;
 use lime_core::{Epoch, HostId, NetworkId, PortId, PortNo, RuleId, SwitchId};
 use lime_reference::{Count, Counted, Event, Place as Leads, Port};
 use switch_abi::{DropReason, EVENT_PACKET_IN, EVENT_REASON_NO_MATCH, TUNNEL_DELIVER};
@@ -172,6 +173,11 @@ impl Bed {
                 retire_epoch: Epoch::ZERO,
                 relay_host: None,
                 hold: false,
+                // Nobody gives back what was read.
+                packet_ins: PacketIns {
+                    burst: 0,
+                    ..PacketIns::default()
+                },
             };
             self.dp.set_switch(network, &settings).expect("a switch");
         }

@@ -8,6 +8,7 @@ mod random;
 mod staging;
 
 use lime_core::flow::{Action, Field, FieldMatch, Match, Rule};
+use lime_core::model::PacketIns;
 use lime_core::{Epoch, NetworkId, PortId, PortNo, RuleId, SwitchId};
 use switch_abi::FlowKey;
 
@@ -45,6 +46,7 @@ pub(super) fn instance(id: SwitchId) -> SwitchSettings {
         retire_epoch: Epoch::ZERO,
         relay_host: None,
         hold: false,
+        packet_ins: PacketIns::default(),
     }
 }
 
