@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use lime_core::PortNo;
 use lime_core::SwitchId;
 use lime_core::flow::Action;
-use lime_core::{PortId, PortNo};
 
 use crate::contradiction::{Contradiction, Tell};
-use crate::outcomes::{Effect, Outcomes, Segment};
+use crate::headers;
+use crate::outcomes::{Outcomes, Segment};
 use crate::record::{Answer, History, Summary, Told, What};
 use crate::steps::{Entry, Steps, Stop};
 use crate::tables::Tables;
@@ -74,11 +75,12 @@ pub(crate) struct Graph<'a> {
 /// Whether ordinary switches could have shown this; and if not, why.
 pub fn check(history: &History) -> Result<Summary, Contradiction> {
     let tables = Tables::new(history).map_err(Contradiction::plain)?;
-    let steps = match Steps::new(history) {
+    let mut steps = match Steps::new(history) {
         Ok(steps) => steps,
         Err(odd) => return Err(Contradiction::odd(history, odd)),
     };
     let mut outcomes = Outcomes::new(history, &tables);
+    headers::follow(history, &mut steps, &mut outcomes);
     let mut graph = Graph::new(history, &steps, &tables);
     graph.place(&mut outcomes)?;
     Ok(Summary {
@@ -336,7 +338,7 @@ impl<'a> Graph<'a> {
         let bound = &self.bounds[n as usize];
         match bound.node {
             Node::Step { .. } => {
-                let (_, ways) = self.ways(bound.node, outcomes);
+                let ways = self.ways(bound.node, outcomes);
                 let need = &self.stop(bound.node).need;
                 let found = least(&ways, bound.low, |s| s.fits(need));
                 match found {
@@ -356,102 +358,61 @@ impl<'a> Graph<'a> {
     }
 
     /// What the switch may do with the packet of a step, for each port that it may have come in by.
-    pub(crate) fn ways(
-        &self,
-        node: Node,
-        outcomes: &mut Outcomes<'_>,
-    ) -> (crate::ShapeId, Vec<Rc<[Segment]>>) {
+    pub(crate) fn ways(&self, node: Node, outcomes: &mut Outcomes<'_>) -> Vec<Rc<[Segment]>> {
         let Node::Step { instance, stop } = node else {
-            return (crate::ShapeId(0), Vec::new());
+            return Vec::new();
         };
         let of = &self.steps.instances[instance as usize];
         let stop = &of.stops[stop as usize];
-        let Some(before) = stop.before else {
-            if let Entry::Out { command, .. } = of.entry {
-                return (of.shape, vec![self.sent_out(command, outcomes)]);
-            }
-            let ports = stop.ports.iter().map(|&p| outcomes.of(p, of.shape));
-            return (of.shape, ports.collect());
-        };
-        let from = Node::Step {
-            instance,
-            stop: before as u32,
-        };
-        let (_, ways) = self.ways(from, outcomes);
-        let need = &of.stops[before].need;
-        let out: Vec<PortId> = need
-            .ports
-            .iter()
-            .flat_map(|n| n.0.iter())
-            .copied()
-            .collect();
-        let mut shapes = Vec::new();
-        for segment in ways.iter().flat_map(|w| w.iter()) {
-            if segment.effects.is_empty() {
-                return (of.shape, vec![anything()]);
-            }
-            let by_link = |e: &Effect| -> Vec<crate::ShapeId> {
-                let link =
-                    |(p, _): &&(PortId, crate::ShapeId)| out.contains(p) && self.leads_to(*p, stop);
-                e.out.iter().filter(link).map(|(_, s)| *s).collect()
-            };
-            for shape in segment.effects.iter().flat_map(by_link) {
-                if !shapes.contains(&shape) {
-                    shapes.push(shape);
-                }
-            }
+        if let (None, Entry::Out { command, .. }) = (stop.before, of.entry) {
+            return vec![sent_out(self.history, command, outcomes)];
         }
-        match shapes[..] {
-            [shape] => {
-                let ports = stop.ports.iter().map(|&p| outcomes.of(p, shape));
-                (shape, ports.collect())
-            }
-            // It depends on the version before which headers came here.
-            _ => (of.shape, vec![anything()]),
+        match stop.shape {
+            Some(shape) => stop.ports.iter().map(|&p| outcomes.of(p, shape)).collect(),
+            None => vec![anything()],
         }
     }
+}
 
-    fn leads_to(&self, port: PortId, stop: &Stop) -> bool {
-        let port = self.history.ports.iter().find(|p| p.id == port);
-        port.is_some_and(|p| matches!(p.leads, crate::Leads::Link(to) if stop.ports.contains(&to)))
+/// What becomes of a packet-out at the switch that it is sent to.
+pub(crate) fn sent_out(
+    history: &History,
+    command: usize,
+    outcomes: &mut Outcomes<'_>,
+) -> Rc<[Segment]> {
+    let command = &history.commands[command];
+    let What::PacketOut {
+        in_port,
+        actions,
+        shape,
+        ..
+    } = &command.what
+    else {
+        return anything();
+    };
+    let Some(own) = outcomes.of_packet_out(command.switch, *in_port, actions, *shape) else {
+        return anything();
+    };
+    let to_table = |a: &Action| matches!(a, Action::Output { port, .. } if *port == PortNo::TABLE);
+    if !actions.iter().any(to_table) {
+        return Rc::new([Segment {
+            from: 0,
+            effects: vec![own],
+        }]);
     }
-
-    fn sent_out(&self, command: usize, outcomes: &mut Outcomes<'_>) -> Rc<[Segment]> {
-        let command = &self.history.commands[command];
-        let What::PacketOut {
-            in_port,
-            actions,
-            shape,
-            ..
-        } = &command.what
-        else {
-            return anything();
-        };
-        let Some(own) = outcomes.of_packet_out(command.switch, *in_port, actions, *shape) else {
-            return anything();
-        };
-        let to_table =
-            |a: &Action| matches!(a, Action::Output { port, .. } if *port == PortNo::TABLE);
-        if !actions.iter().any(to_table) {
-            return Rc::new([Segment {
-                from: 0,
-                effects: vec![own],
-            }]);
+    let among = |p: &&crate::Port| p.switch == command.switch && p.number == *in_port;
+    let Some(port) = history.ports.iter().find(among) else {
+        return anything();
+    };
+    let with_own = |s: &Segment| {
+        let mut s = s.clone();
+        for effect in &mut s.effects {
+            effect.out.extend(own.out.iter().copied());
+            effect.event |= own.event;
         }
-        let among = |p: &&crate::Port| p.switch == command.switch && p.number == *in_port;
-        let Some(port) = self.history.ports.iter().find(among) else {
-            return anything();
-        };
-        let with_own = |s: &Segment| {
-            let mut s = s.clone();
-            for effect in &mut s.effects {
-                effect.out.extend(own.out.iter().copied());
-                effect.event |= own.event;
-            }
-            s
-        };
-        outcomes.of(port.id, *shape).iter().map(with_own).collect()
-    }
+        s
+    };
+    outcomes.of(port.id, *shape).iter().map(with_own).collect()
 }
 
 fn anything() -> Rc<[Segment]> {

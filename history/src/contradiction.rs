@@ -117,7 +117,7 @@ impl<'g, 'h, 'o, 'a> Tell<'g, 'h, 'o, 'a> {
         let (low, high) = (bound.low, bound.high);
         lines.push(self.observed(n));
         let need = &self.graph.stop(bound.node).need;
-        let (_, ways) = self.graph.ways(bound.node, self.outcomes);
+        let ways = self.graph.ways(bound.node, self.outcomes);
         let mut fits = Vec::new();
         for way in &ways {
             for (i, segment) in way.iter().enumerate().filter(|(_, s)| s.fits(need)) {
@@ -231,7 +231,7 @@ impl<'g, 'h, 'o, 'a> Tell<'g, 'h, 'o, 'a> {
             return false;
         }
         let need = &self.graph.stop(bound.node).need;
-        let (_, ways) = self.graph.ways(bound.node, self.outcomes);
+        let ways = self.graph.ways(bound.node, self.outcomes);
         least(&ways, 0, |s| s.fits(need)) == Some(bound.place)
     }
 
@@ -323,7 +323,7 @@ impl<'g, 'h, 'o, 'a> Tell<'g, 'h, 'o, 'a> {
 
     /// Headers, as far as rules are likely to have changed them.
     fn headers(&self, shape: ShapeId) -> String {
-        let Some(h) = parse(self.graph.history.shapes.get(shape), None) else {
+        let Some(h) = parse(self.outcomes.shapes.get(shape), None) else {
             return String::new();
         };
         let (to, dscp) = (h.get(Field::EthDst), h.get(Field::IpDscp));

@@ -25,6 +25,7 @@
 
 mod check;
 mod contradiction;
+mod headers;
 mod outcomes;
 mod packet;
 mod record;

@@ -15,7 +15,7 @@ use crate::tables::{Life, Tables};
 const MOST_OPTIONAL: usize = 4;
 
 /// What was seen of a packet at a switch, and what it must therefore have done with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Need {
     /// It was output by one of each of these, and with these headers, if they are known.
     pub(crate) ports: Vec<(Vec<PortId>, Option<ShapeId>)>,

@@ -56,7 +56,9 @@ pub(crate) struct Stop {
     /// The stop before, by its place.
     pub(crate) before: Option<usize>,
     pub(crate) need: Need,
-    /// When the last of it was seen, or rather the first.
+    /// Its headers when it came in; None: there is more than one possibility.
+    pub(crate) shape: Option<ShapeId>,
+    /// When the first of it was seen.
     pub(crate) seen: Nanos,
 }
 
@@ -225,8 +227,10 @@ impl Steps {
                     .filter(|p| ports.contains(&p.id))
                     .map(|p| p.number)
                     .collect();
+                // By each of its ports once: floods take all.
                 let free = |i: &Instance| {
-                    !i.delivered.contains(&end) && i.by(s.at) && i.reaches(switch, &numbers)
+                    let before = i.delivered.iter().filter(|d| **d == end).count();
+                    before < ports.len() && i.by(s.at) && i.reaches(switch, &numbers)
                 };
                 match self.choose(s.packet, free) {
                     Some(n) => {
@@ -294,6 +298,7 @@ impl Instance {
                 ports: ports.to_vec(),
                 before: None,
                 need: Need::default(),
+                shape: Some(shape),
                 seen: Nanos::MAX,
             }],
             delivered: Vec::new(),
@@ -354,6 +359,7 @@ impl Instance {
                     ports: vec![into.id],
                     before: Some(from),
                     need: Need::default(),
+                    shape: None,
                     seen: Nanos::MAX,
                 });
             }

@@ -14,6 +14,7 @@ pub mod field {
     pub const ETH_SRC: u32 = 4;
     pub const ETH_TYPE: u32 = 5;
     pub const VLAN_VID: u32 = 6;
+    pub const IP_DSCP: u32 = 8;
     pub const IP_PROTO: u32 = 10;
     pub const IPV4_SRC: u32 = 11;
     pub const IPV4_DST: u32 = 12;

@@ -339,3 +339,48 @@ fn a_new_address_does_not_hide_a_packet() {
         }
     }
 }
+
+#[test]
+fn headers_say_which_version_of_each_switch_it_was() {
+    use lime_core::flow::{Action, Field};
+    // Both mark what passes; the second switch is always changed behind the first.
+    for ahead in [false, true] {
+        let mut s = Story::new();
+        let mark = |field, value| Action::SetField { field, value };
+        for n in 1..=3u8 {
+            let mut first = rule(1, &to(9));
+            first.actions.insert(0, mark(Field::IpDscp, n.into()));
+            let mut second = rule(9, &to(4));
+            second
+                .actions
+                .insert(0, mark(Field::EthSrc, 0x0200_0000_0000 | u128::from(n)));
+            // Nobody waits for the answers.
+            let one = s.update(S1, vec![first]);
+            let two = s.update(S2, vec![second]);
+            if n < 3 {
+                s.answered(one);
+                s.answered(two);
+            } else {
+                let mut frame = super::story::frame(1, 4, 1);
+                s.see_frame(1, &frame, true);
+                // The second switch cannot be ahead of the first; the first may be of the second.
+                let (dscp, source) = if ahead { (2, 3) } else { (3, 2) };
+                (frame[15], frame[11]) = (dscp << 2, source);
+                s.see_frame(4, &frame, false);
+                s.sent(4, 1, 2);
+                s.answered(one);
+                s.answered(two);
+            }
+        }
+        // A packet may be at the first switch before both changes, and at the second behind them.
+        s.possible();
+        if ahead {
+            let mut frame = super::story::frame(1, 4, 3);
+            s.see_frame(1, &frame, true);
+            (frame[15], frame[11]) = (2 << 2, 3);
+            s.see_frame(4, &frame, false);
+            // This one was sent when all had been answered.
+            s.impossible();
+        }
+    }
+}

@@ -1,28 +1,17 @@
-//! The controller application: one task per [`App`], which owns the controller channel and opens it again when it breaks.
+//! The controller application.
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use lime_proto::v1::control_reply::Reply;
-use lime_proto::v1::control_request::Request;
 use lime_proto::v1::controller_client::ControllerClient;
-use lime_proto::v1::{
-    ControlReply, ControlRequest, FlowMod, OpenChannel, PacketIn, PacketOut, SendPacketOutRequest,
-    UpdateRulesRequest,
-};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use lime_proto::v1::{FlowMod, PacketIn};
 
 use super::packet::{UdpPacket, ipv4_source};
 use super::{COOKIE_BLOCK, COOKIE_NEW, COOKIE_RETURN, COOKIE_VIOLATION};
+use crate::program::{self, Commands, Program, Running};
 use crate::record::Channel;
 use crate::rules::{CONTROLLER, RuleSpec, output};
-
-/// Pause before the channel is opened again.
-const RETRY: Duration = Duration::from_millis(50);
 
 /// Where the firewall stands and who is inside.
 #[derive(Clone, Debug)]
@@ -92,7 +81,7 @@ pub struct AppReport {
 #[derive(Debug)]
 pub struct App {
     report: Arc<Mutex<AppReport>>,
-    task: JoinHandle<()>,
+    _running: Running,
 }
 
 impl App {
@@ -102,13 +91,17 @@ impl App {
         policy: Policy,
     ) -> Result<Self, tonic::Status> {
         let report = Arc::new(Mutex::new(AppReport::default()));
-        let (opened, is_open) = oneshot::channel();
-        let task = tokio::spawn(run(client, policy, report.clone(), opened));
-        match is_open.await {
-            Ok(Ok(())) => Ok(Self { report, task }),
-            Ok(Err(status)) => Err(status),
-            Err(_) => Err(tonic::Status::unavailable("the application ended")),
-        }
+        let network = policy.network.clone();
+        let firewall = Firewall {
+            policy,
+            report: report.clone(),
+            known: HashSet::new(),
+            blocked: HashSet::new(),
+        };
+        Ok(Self {
+            _running: program::start(client, &network, firewall).await?,
+            report,
+        })
     }
 
     /// What it saw and did so far.
@@ -117,171 +110,74 @@ impl App {
     }
 }
 
-impl Drop for App {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn run(
-    mut client: ControllerClient<Channel>,
+struct Firewall {
     policy: Policy,
     report: Arc<Mutex<AppReport>>,
-    opened: oneshot::Sender<Result<(), tonic::Status>>,
-) {
-    let mut opened = Some(opened);
-    loop {
-        let result = session(&mut client, &policy, &report, &mut opened).await;
-        if let (Err(status), Some(opened)) = (result, opened.take()) {
-            let _ = opened.send(Err(status));
-            return;
-        }
-        tokio::time::sleep(RETRY).await;
-    }
-}
-
-async fn session(
-    client: &mut ControllerClient<Channel>,
-    policy: &Policy,
-    report: &Mutex<AppReport>,
-    opened: &mut Option<oneshot::Sender<Result<(), tonic::Status>>>,
-) -> Result<(), tonic::Status> {
-    let (requests, outgoing) = mpsc::unbounded_channel();
-    let open = Request::Open(OpenChannel {
-        network: policy.network.clone(),
-    });
-    let _ = requests.send(request(1, open));
-    let mut replies = client
-        .control(UnboundedReceiverStream::new(outgoing))
-        .await?
-        .into_inner();
-    let mut firewall = Firewall {
-        policy,
-        report,
-        requests,
-        known: HashSet::new(),
-        blocked: HashSet::new(),
-        xid: 1,
-    };
-    while let Some(reply) = replies.message().await? {
-        if matches!(reply.reply, Some(Reply::Opened(_))) {
-            lock(report).opened += 1;
-            if let Some(opened) = opened.take() {
-                let _ = opened.send(Ok(()));
-            }
-            continue;
-        }
-        if let (Some(Reply::Error(e)), true) = (&reply.reply, opened.is_some()) {
-            return Err(tonic::Status::new(
-                (e.code as i32).into(),
-                e.message.clone(),
-            ));
-        }
-        firewall.handle(reply);
-    }
-    Ok(())
-}
-
-struct Firewall<'a> {
-    policy: &'a Policy,
-    report: &'a Mutex<AppReport>,
-    requests: mpsc::UnboundedSender<ControlRequest>,
     known: HashSet<UdpPacket>,
     blocked: HashSet<Ipv4Addr>,
-    /// Of the last request. Each has its own, so that who records the channel sees when it has been done.
-    xid: u64,
 }
 
-impl Firewall<'_> {
-    fn handle(&mut self, reply: ControlReply) {
-        match reply.reply {
-            Some(Reply::Event(event)) => {
-                if let Some(packet) = event.packet_in {
-                    self.packet_in(packet);
-                }
-            }
-            Some(Reply::Error(e)) => {
-                let mut r = lock(self.report);
-                r.errors += 1;
-                r.first_error.get_or_insert(e.message);
-            }
-            _ => {}
-        }
+impl Program for Firewall {
+    fn opened(&mut self, _: &mut Commands) {
+        self.known.clear();
+        self.blocked.clear();
+        lock(&self.report).opened += 1;
     }
 
-    fn packet_in(&mut self, packet: PacketIn) {
-        lock(self.report).packet_ins += 1;
+    fn packet_in(&mut self, _: &str, packet: PacketIn, commands: &mut Commands) {
+        lock(&self.report).packet_ins += 1;
         let parsed = UdpPacket::parse(&packet.data);
         match (packet.cookie, parsed) {
             (COOKIE_NEW, Some(udp)) if self.policy.inside.contains_key(&udp.source) => {
-                self.admit(udp, packet);
+                self.admit(udp, packet, commands);
             }
-            (COOKIE_VIOLATION, _) => self.violation(&packet.data),
-            _ => lock(self.report).unexpected += 1,
+            (COOKIE_VIOLATION, _) => self.violation(&packet.data, commands),
+            _ => lock(&self.report).unexpected += 1,
         }
     }
 
+    fn refused(&mut self, _: u64, message: String) {
+        let mut r = lock(&self.report);
+        r.errors += 1;
+        r.first_error.get_or_insert(message);
+    }
+}
+
+impl Firewall {
     /// The rule for the answers first, then the packet: both in the same FIFO channel.
-    fn admit(&mut self, udp: UdpPacket, packet: PacketIn) {
+    fn admit(&mut self, udp: UdpPacket, packet: PacketIn, commands: &mut Commands) {
+        let policy = &self.policy;
         if self.known.insert(udp) {
             let rule = RuleSpec::new(300)
                 .cookie(COOKIE_RETURN)
-                .in_port(self.policy.outside)
+                .in_port(policy.outside)
                 .ipv4()
                 .proto(17)
                 .from_to(udp.destination.into(), udp.source.into())
                 .udp_ports(udp.destination_port, udp.source_port)
-                .output(self.policy.inside[&udp.source]);
-            self.update(rule.add());
-            lock(self.report).rules += 1;
+                .output(policy.inside[&udp.source]);
+            commands.update(&policy.switch, vec![rule.add()]);
+            lock(&self.report).rules += 1;
         }
-        self.send(Request::PacketOut(SendPacketOutRequest {
-            network: self.policy.network.clone(),
-            switch: self.policy.switch.clone(),
-            packet_out: Some(PacketOut {
-                in_port: packet.in_port,
-                actions: vec![output(self.policy.outside)],
-                data: packet.data,
-            }),
-        }));
-        lock(self.report).released += 1;
+        let out = vec![output(policy.outside)];
+        commands.packet_out(&policy.switch, packet.in_port, out, packet.data);
+        lock(&self.report).released += 1;
     }
 
-    fn violation(&mut self, frame: &[u8]) {
-        lock(self.report).violations += 1;
+    fn violation(&mut self, frame: &[u8], commands: &mut Commands) {
+        lock(&self.report).violations += 1;
         let Some(outside) = ipv4_source(frame) else {
             return;
         };
         if self.blocked.insert(outside) {
-            lock(self.report).blocked.push(outside);
+            lock(&self.report).blocked.push(outside);
             let rule = RuleSpec::new(1000)
                 .cookie(COOKIE_BLOCK)
                 .in_port(self.policy.outside)
                 .ipv4()
                 .ipv4_src(outside);
-            self.update(rule.add());
+            commands.update(&self.policy.switch, vec![rule.add()]);
         }
-    }
-
-    fn update(&mut self, change: FlowMod) {
-        self.send(Request::UpdateRules(UpdateRulesRequest {
-            network: self.policy.network.clone(),
-            switch: self.policy.switch.clone(),
-            mods: vec![change],
-        }));
-    }
-
-    fn send(&mut self, r: Request) {
-        self.xid += 1;
-        // A closed channel shows at the receiving side, which opens it again.
-        let _ = self.requests.send(request(self.xid, r));
-    }
-}
-
-fn request(xid: u64, request: Request) -> ControlRequest {
-    ControlRequest {
-        xid,
-        request: Some(request),
     }
 }
 
