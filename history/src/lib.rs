@@ -21,7 +21,7 @@
 //! ([`Contradiction`]).
 //!
 //! What cannot be known is given the benefit of the doubt: updates whose answer was lost may have happened, rules with timeouts may be
-//! gone, rules with groups do anything. Nothing here reads a clock or a socket.
+//! gone, rules with groups or meters do anything. Nothing here reads a clock or a socket.
 
 mod check;
 mod contradiction;

@@ -7,6 +7,7 @@
 //! - [`rules`], [`tenant`]: a network, made and used by LIME's own API;
 //! - [`program`]: runs tenants' controller programs;
 //! - [`scenarios`]: such programs, and traffic, that notice when a network does not behave as one switch does;
+//! - [`soak`]: random lives of networks, judged;
 //! - [`firewall`]: a tenant's controller over gRPC, which notices when a network does not behave as one switch does;
 //! - [`demo`]: the demonstration of `cargo xtask demo`.
 
@@ -17,5 +18,6 @@ pub mod program;
 pub mod record;
 pub mod rules;
 pub mod scenarios;
+pub mod soak;
 pub mod tenant;
 pub mod traffic;

@@ -12,6 +12,7 @@ use lime_tests::firewall::{App, PROBE_PORT, Policy, Prober};
 use lime_tests::lab::Lab;
 use lime_tests::record::Verdict;
 use lime_tests::rules::{FLOOD, RuleSpec};
+use lime_tests::soak::{self, Options};
 use lime_tests::tenant::Tenant;
 use lime_tests::traffic::Echo;
 
@@ -99,4 +100,18 @@ async fn the_planted_contradiction_is_found() {
         text.contains("packet") && text.contains("version"),
         "{text}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_lives_show_nothing_amiss() {
+    // `cargo xtask soak` goes on from others.
+    let options = Options {
+        time: Duration::from_secs(600),
+        lives: 4,
+        seed: 8,
+    };
+    let report = soak::run(&options, |_, _| ()).await.unwrap();
+    assert!(report.wrong.is_empty(), "{report:?}");
+    assert_eq!(report.lives, 4);
+    assert!(report.placed > 1000 && report.updates > 4, "{report:?}");
 }

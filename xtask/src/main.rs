@@ -8,6 +8,7 @@ mod ebpf;
 mod fuzz;
 mod lab;
 mod process;
+mod soak;
 mod test;
 mod verify;
 mod vm;
@@ -42,6 +43,8 @@ enum Command {
     /// Check the consistency protocol on models: all that can happen in small worlds around the coordinator's own code
     #[command(disable_help_flag = true)]
     Verify(verify::Args),
+    /// Random lives of networks for a while: updates, joins, moves, migrations, deaths; all that was seen is judged (needs root)
+    Soak(soak::Args),
     /// Measure (needs root)
     Bench(bench::Args),
     /// The first process of the virtual machine that `test --kernel` boots
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Ebpf(args) => ebpf::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Fuzz(command) => fuzz::run(&command),
         Command::Verify(args) => verify::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
         Command::VmGuest => vm::guest::main(),
     };

@@ -220,6 +220,23 @@ impl Lab {
         }
     }
 
+    /// Whether its devices are set for ports in XDP mode.
+    pub fn is_xdp(&self) -> bool {
+        self.xdp
+    }
+
+    /// Packets that the n-th end host, from 0, was seen to send.
+    pub fn sent(&self, end: usize) -> usize {
+        self.recording.as_ref().map_or(0, |r| r.sent(end))
+    }
+
+    /// What was seen until now is forgotten, and what is known of networks: for labs whose networks go and come.
+    pub fn forget(&self) {
+        if let Some(recording) = &self.recording {
+            recording.forget();
+        }
+    }
+
     /// From now on nobody is watched, and nothing of what was seen is judged when the lab goes down.
     pub fn unwatch(&mut self) {
         self.recording.take();

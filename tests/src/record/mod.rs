@@ -155,6 +155,29 @@ impl Recording {
         &self.recorder
     }
 
+    /// Packets that the n-th end host was seen to send.
+    pub fn sent(&self, end: usize) -> usize {
+        self.capture.catch_up();
+        let log = self.recorder.lock();
+        let seen = log
+            .ends
+            .get(end)
+            .map(|e| e.seen.iter().filter(|s| s.sent).count());
+        seen.unwrap_or(0)
+    }
+
+    /// Forgets all but the end hosts.
+    pub fn forget(&self) {
+        self.capture.catch_up();
+        let mut log = self.recorder.lock();
+        log.networks.clear();
+        log.shapes = Shapes::default();
+        for end in &mut log.ends {
+            end.seen.clear();
+            end.incomplete = false;
+        }
+    }
+
     /// Judges a network by all that was seen until now.
     pub fn verdict(&self, network: &str) -> Verdict {
         self.capture.catch_up();
