@@ -78,6 +78,7 @@ async fn meters_of_a_switch_on_two_hosts() {
             "meter=1,pktps,burst,bands=type=drop,rate=2,burst_size=1",
         );
         let (before, _) = packets(&lab);
+        assert!(before >= all, "the counts go on: {before} {all}");
         let deadline = Instant::now() + PATIENCE * 2;
         let (after, dropped) = loop {
             send(h1, h2);

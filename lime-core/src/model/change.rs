@@ -230,7 +230,10 @@ fn first_refused<M: Clone>(mods: &[M], takes: impl Fn(Vec<M>) -> bool) -> usize 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::{Action, Bucket, Group, GroupType, Rule, RuleFilter};
+    use crate::flow::{
+        Action, Band, BandKind, Bucket, Group, GroupType, Meter, MeterUnit, RemovedReason, Rule,
+        RuleFilter,
+    };
     use crate::{Epoch, PortNo};
 
     const S: SwitchId = SwitchId(1);
@@ -399,5 +402,112 @@ mod tests {
         let error = b.change(good(), 0).unwrap_err();
         assert!(matches!(error, ChangeError::Rules(UpdateError::Full(_))));
         assert_eq!(b.shown(), before);
+    }
+
+    fn meter(id: u32, rate: u32) -> Meter {
+        Meter {
+            id,
+            unit: MeterUnit::Pktps,
+            burst: false,
+            stats: true,
+            bands: vec![Band {
+                kind: BandKind::Drop,
+                rate,
+                burst_size: 0,
+            }],
+        }
+    }
+
+    fn metered(priority: u16, meter: u32) -> SwitchMod {
+        SwitchMod::Rule(FlowMod::Add(Rule {
+            meter: Some(meter),
+            ..rule(priority, Action::output(PortNo(1)))
+        }))
+    }
+
+    #[test]
+    fn a_modified_meter_goes_on_with_its_counts_and_a_deleted_one_takes_its_rules_along() {
+        let mut b = book();
+        let mods = vec![
+            SwitchMod::Meter(MeterMod::Add(meter(7, 5))),
+            metered(5, 7),
+            metered(6, 7),
+        ];
+        b.change(mods, 10).unwrap();
+        let head = |b: &Book| b.book.meters(S).and_then(|m| m.head(7)).unwrap();
+        let first = head(&b);
+        // Twice in one request: from the first to the last.
+        let mods = vec![
+            SwitchMod::Meter(MeterMod::Modify(meter(7, 6))),
+            SwitchMod::Rule(FlowMod::Delete(RuleFilter {
+                table: 9,
+                ..RuleFilter::all()
+            })),
+            SwitchMod::Meter(MeterMod::Modify(meter(7, 8))),
+        ];
+        let EntryKind::Update { add, remove, .. } = b.change(mods, 10).unwrap() else {
+            panic!();
+        };
+        let last = head(&b);
+        let added = add.iter().find(|a| a.id == last).unwrap();
+        assert_eq!((added.counts, added.continues), (Some(first), Some(first)));
+        let gone = remove.iter().find(|r| r.id == first).unwrap();
+        assert!(gone.goes_on && gone.is_reported() && !gone.is_told());
+        assert_eq!(b.book.counted_as(S, last), Some(first));
+        // Back to the first.
+        let undone = EntryKind::Update {
+            switch: S,
+            add,
+            remove,
+            passed: vec![],
+        };
+        b.book.undo(&undone);
+        assert_eq!(
+            (head(&b), b.book.counted_as(S, first)),
+            (first, Some(first))
+        );
+        let there = b.book.meters(S).and_then(|m| m.get(7));
+        assert_eq!(there, Some(&meter(7, 5)));
+
+        let delete = vec![SwitchMod::Meter(MeterMod::Delete(None))];
+        let EntryKind::Update { remove, .. } = b.change(delete, 10).unwrap() else {
+            panic!();
+        };
+        let rules = remove.iter().filter(|r| r.rule.part.is_none());
+        let whys: Vec<_> = rules.map(|r| (r.rule.meter, r.why)).collect();
+        assert_eq!(whys, [(Some(7), Some(RemovedReason::Delete)); 2]);
+        // Head, band and two rules.
+        assert_eq!(remove.len(), 4);
+        assert_eq!(b.shown(), book().shown());
+    }
+
+    #[test]
+    fn meters_that_cannot_be_are_refused_with_their_places() {
+        let add = |id| SwitchMod::Meter(MeterMod::Add(meter(id, 5)));
+        for (mods, index) in [
+            (vec![metered(5, 7)], 0),
+            (vec![add(7), metered(5, 7), metered(5, 8)], 2),
+            (vec![add(7), add(8), add(7)], 2),
+            (
+                vec![add(7), SwitchMod::Meter(MeterMod::Modify(meter(8, 5)))],
+                1,
+            ),
+            (vec![add(7), add(0)], 1),
+            // Gone again.
+            (
+                vec![
+                    add(7),
+                    SwitchMod::Meter(MeterMod::Delete(Some(7))),
+                    metered(5, 7),
+                ],
+                2,
+            ),
+        ] {
+            let mut b = book();
+            let error = b.change(mods, 10).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("mods[{index}]")), "{error}");
+            assert_eq!(b.shown(), book().shown());
+            assert_eq!(b.book.meters(S).map(|m| m.iter().count()), Some(0));
+        }
     }
 }

@@ -375,3 +375,28 @@ fn all_cpus_charge_one_meter() {
         "each is charged"
     );
 }
+
+#[test]
+fn a_rate_is_held_as_time_passes() {
+    let mut w = two_ports();
+    // Each packet that passes is one that the rule drops.
+    w.rule_with(1, any(), any(), &[], metered(1));
+    const RATE: u64 = 50_000;
+    const BURST: u64 = RATE / 10;
+    let cost = (1_000_000_000 << METER_TIME_SHIFT) / RATE;
+    meter_with(&mut w, 1, METER_PACKETS, cost, &[(0, BURST)]);
+    w.commit();
+    // Loads the program, which takes its time.
+    w.run(Mode::Xdp, &udp4(b"x"));
+    let (times, cpus) = (300_000, w.cpus().min(2));
+    let began = std::time::Instant::now();
+    let moved = w.run_on_all(cpus, &udp4(b"x"), times);
+    let elapsed = began.elapsed().as_secs_f64();
+    let passed = moved["rule-drop 1"];
+    let most = RATE as f64 * elapsed + (BURST + u64::from(cpus)) as f64;
+    assert!(passed as f64 <= most, "{passed} in {elapsed} s");
+    // Less only if fewer came, or if for most of the time none did.
+    let came = u64::from(cpus * times);
+    let least = (RATE as f64 * elapsed / 2.0).min(came as f64);
+    assert!(passed as f64 >= least, "{passed} of {came} in {elapsed} s");
+}
