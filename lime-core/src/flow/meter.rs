@@ -86,7 +86,7 @@ pub enum MeterError {
     },
     /// OFPMMFC_INVALID_METER: OFPM_SLOWPATH, OFPM_CONTROLLER.
     #[error(
-        "meter {id:#x}: the virtual meters slowpath and controller are not there; give the rules that send packets to the controller a meter"
+        "meter {id:#x}: the virtual meters slowpath and controller are not there; packet-ins are limited for each switch (lime switch create --packet-in-rate)"
     )]
     Virtual {
         /// The number.
