@@ -43,6 +43,7 @@ async fn a_network_on_one_host() {
             network: "n".into(),
             switch: "s".into(),
             stats: true,
+            ..Default::default()
         })
         .await
         .unwrap()

@@ -77,6 +77,7 @@ async fn a_switch_on_two_hosts() {
         network: "n".into(),
         switch: "s".into(),
         stats: true,
+        ..Default::default()
     };
     let mut rules = client.list_rules(request).await.unwrap().into_inner();
     let first = rules.message().await.unwrap().unwrap();

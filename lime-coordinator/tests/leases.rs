@@ -61,6 +61,7 @@ async fn packets(client: &mut LimeClient<Channel>) -> Vec<u64> {
         network: "n".into(),
         switch: "s".into(),
         stats: true,
+        ..Default::default()
     };
     let mut rules = client.list_rules(request).await.unwrap().into_inner();
     let part = rules.message().await.unwrap().unwrap();

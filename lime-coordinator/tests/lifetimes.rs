@@ -38,6 +38,7 @@ async fn rules(client: &mut LimeClient<Channel>) -> Vec<v1::RuleStats> {
         network: "n".into(),
         switch: "s".into(),
         stats: true,
+        ..Default::default()
     };
     let mut stream = client.list_rules(request).await.unwrap().into_inner();
     let mut all = Vec::new();

@@ -188,6 +188,7 @@ impl Tenant {
             network: self.network.clone(),
             switch: switch.to_owned(),
             stats: true,
+            ..Default::default()
         };
         let mut stream = asked(what, self.client.list_rules(request).await)?;
         let mut rules = Vec::new();

@@ -67,6 +67,10 @@ pub enum Command {
         /// Leave the counters out: what is printed is input for `lime rule add --file`
         #[arg(long)]
         no_stats: bool,
+        /// Counters of all hosts as of one moment, which costs what an update of all rules does; else the sum of what each host says
+        /// when it is asked, exact when traffic is at rest
+        #[arg(long, conflicts_with = "no_stats")]
+        exact: bool,
     },
 }
 
@@ -149,12 +153,13 @@ pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
             switch,
             filter,
             no_stats,
+            exact,
         } => {
             let filter = match &filter {
                 None => RuleFilter::all(),
                 Some(text) => parse_filter(text, false).map_err(|e| bad_flow(text, &e))?,
             };
-            dump(ctx, &switch, &filter, !no_stats).await
+            dump(ctx, &switch, &filter, !no_stats, exact).await
         }
     }
 }
@@ -209,6 +214,7 @@ async fn dump(
     switch: &SwitchName,
     filter: &RuleFilter,
     stats: bool,
+    exact: bool,
 ) -> Result<(), CliError> {
     let mut client = ctx.connect().await?;
     let doing = format!("list the rules of switch {switch}");
@@ -216,6 +222,7 @@ async fn dump(
         network: switch.network.clone(),
         switch: switch.switch.clone(),
         stats,
+        exact,
     };
     let mut parts = ctx.call(&doing, client.list_rules(request)).await?;
     while let Some(part) = ctx.next(&doing, &mut parts).await? {

@@ -379,6 +379,7 @@ impl Lime for Service {
         stream(state.rules.iter().map(|rule| {
             Ok(v1::ListRulesResponse {
                 rules: vec![rule.clone()],
+                exact: r.exact,
             })
         }))
     }

@@ -115,6 +115,7 @@ impl State {
         for removed in remove.iter().chain(passed) {
             let what = Counted::Rule(removed.counted_as());
             let count = self.counters.end(what, removed.id.0);
+            self.note_end(removed.id, what);
             if removed.is_told() {
                 self.tell_removed(*switch, entry, removed, count, now);
             }

@@ -8,6 +8,7 @@ mod carry;
 mod clones;
 mod controllers;
 mod counters;
+mod cut;
 mod exclusion;
 mod idle;
 mod lifetimes;

@@ -68,6 +68,8 @@ pub struct State {
     pub(super) collects: bool,
     /// Hosts may collect up to here when they need room.
     pub(super) past: Epoch,
+    /// Cuts of counters that are on their way.
+    pub(super) cuts: Vec<super::cut::Cut>,
     /// Excluded hosts that are being taken in again.
     pub(super) rejoining: HashSet<HostId>,
     /// Counts ticks.
@@ -117,6 +119,7 @@ impl State {
             keeping: VecDeque::new(),
             collects: false,
             past: Epoch::ZERO,
+            cuts: Vec::new(),
             rejoining: HashSet::new(),
             ticks: 0,
             next_subscriber: 1,

@@ -104,7 +104,7 @@ impl State {
         Ok(updated)
     }
 
-    fn check_backlog(&self) -> Result<(), Status> {
+    pub(super) fn check_backlog(&self) -> Result<(), Status> {
         if self.seq.pending() > MAX_PENDING {
             return Err(Status::resource_exhausted(format!(
                 "too many updates of network {} wait for {}",
@@ -128,7 +128,11 @@ impl State {
     }
 
     /// Submits a decided update, if the hosts have room for it.
-    fn submit_if_room(&mut self, switch: SwitchId, kind: EntryKind) -> Result<Updated, Status> {
+    pub(super) fn submit_if_room(
+        &mut self,
+        switch: SwitchId,
+        kind: EntryKind,
+    ) -> Result<Updated, Status> {
         let instances: Vec<HostId> = self
             .model
             .switches

@@ -168,11 +168,29 @@ impl Channel {
             }
             Asked::FlowStats(request) => {
                 same_network(network, &request.network)?;
+                if request.stats && request.exact {
+                    // In its place among the controller's commands, and so is the reply.
+                    let then = move |stats: Result<_, Status>| {
+                        match stats {
+                            Ok(rules) => {
+                                let exact = true;
+                                let reply = v1::ListRulesResponse { rules, exact };
+                                connection.send(xid, Reply::FlowStats(reply))
+                            }
+                            Err(status) => connection.error(xid, &status),
+                        };
+                    };
+                    self.last = network
+                        .call(move |s| s.cut(&request.switch, then))
+                        .await??;
+                    return Ok(());
+                }
                 let (shared, network) = (Arc::clone(&self.shared), network.clone());
                 self.shared.tasks.spawn(async move {
                     match rules_of(&shared, &network, &request).await {
                         Ok(rules) => {
-                            let reply = v1::ListRulesResponse { rules };
+                            let exact = false;
+                            let reply = v1::ListRulesResponse { rules, exact };
                             connection.send(xid, Reply::FlowStats(reply))
                         }
                         Err(status) => connection.error(xid, &status),

@@ -6,6 +6,7 @@ use lime_core::SwitchId;
 use lime_core::flow::{FlowMod, SwitchMod};
 use lime_proto::convert::ConvertError;
 use lime_proto::v1;
+use tokio::sync::oneshot;
 use tonic::Status;
 
 use super::{LimeService, Out};
@@ -68,6 +69,14 @@ pub(super) async fn rules_of(
     request: &v1::ListRulesRequest,
 ) -> Result<Vec<v1::RuleStats>, Status> {
     let (name, stats) = (request.switch.clone(), request.stats);
+    if stats && request.exact {
+        let (reply, answer) = oneshot::channel();
+        network
+            .call(move |s| s.cut(&name, move |stats| drop(reply.send(stats))))
+            .await??;
+        let gone = |_| Status::unavailable(format!("network {} is closing", network.name));
+        return answer.await.map_err(gone)?;
+    }
     let switch = network
         .call(move |s| s.switch(&name).map(|s| s.id))
         .await??;
@@ -142,12 +151,13 @@ impl LimeService {
         request: v1::ListRulesRequest,
     ) -> Result<Out<v1::ListRulesResponse>, Status> {
         let network = self.network(&request.network)?;
+        let exact = request.stats && request.exact;
         let rules = rules_of(&self.shared, &network, &request).await?;
         let mut parts = Vec::new();
         let mut rules = rules.into_iter().peekable();
         while rules.peek().is_some() {
             let rules = rules.by_ref().take(PART).collect();
-            parts.push(Ok(v1::ListRulesResponse { rules }));
+            parts.push(Ok(v1::ListRulesResponse { rules, exact }));
         }
         Ok(Box::pin(futures_util::stream::iter(parts)))
     }

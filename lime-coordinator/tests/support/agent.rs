@@ -185,9 +185,16 @@ impl FakeAgent {
     pub fn release_acks(&self) {
         let mut tables = self.tables.lock().unwrap();
         tables.hold_acks = false;
-        let acks: Vec<_> = tables.networks.iter().map(|(n, s)| (*n, s.clock)).collect();
+        let acks = tables.networks.iter().map(|(n, s)| {
+            let rules = s.rules.values().flatten();
+            let ended = rules.filter(|(_, r)| r.to != 0 && r.to <= s.clock);
+            let ended = ended.map(|(id, r)| counters_of(*id, r)).collect();
+            (*n, s.clock, ended)
+        });
+        let acks: Vec<(u32, u32, Vec<_>)> = acks.collect();
         drop(tables);
-        for (network, epoch) in acks {
+        for (network, epoch, rules) in acks {
+            self.say(Up::EndedRules(v1::EndedRules { network, rules }));
             self.say(Up::Activated(v1::Activated { network, epoch }));
         }
     }

@@ -216,6 +216,18 @@ impl FlowTable {
         self.take(id)
     }
 
+    /// Puts each rule in its own place, under another id: as if it were modified to what it is.
+    pub fn renew(&mut self, mut next_id: impl FnMut() -> RuleId) -> Delta {
+        let mut delta = Delta::default();
+        let all: Vec<RuleId> = self.by_id.keys().copied().collect();
+        for id in all {
+            if let Some(rule) = self.by_id.get(&id).map(|r| r.as_ref().clone()) {
+                self.replace(rule, next_id(), false, true, &mut delta);
+            }
+        }
+        delta
+    }
+
     fn add(&mut self, rule: Rule, id: RuleId, reset_counts: bool, delta: &mut Delta) {
         self.replace(rule, id, reset_counts, false, delta);
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::flow::{
-    Action, FlowMod, FlowTable, GroupMod, GroupModError, GroupTable, MeterMod, MeterModError,
-    MeterTable, Part, PartDelta, RemovedReason, Rule, UpdateError,
+    Action, Delta, FlowMod, FlowTable, GroupMod, GroupModError, GroupTable, MeterMod,
+    MeterModError, MeterTable, Part, PartDelta, RemovedReason, Rule, UpdateError,
 };
 use crate::log::{Added, Entry, EntryKind, Removed};
 use crate::{Epoch, RuleId, SwitchId};
@@ -74,6 +74,38 @@ impl Rules {
         self.counts.insert(id, counts);
         self.heirs.insert(counts, id);
         counts
+    }
+
+    /// What the table has decided, as an entry.
+    fn decided(&mut self, switch: SwitchId, delta: Delta) -> EntryKind {
+        let mut replaced = HashMap::new();
+        let mut add = Vec::with_capacity(delta.added.len());
+        for (id, a) in delta.added {
+            let mut added = Added::new(id, a.rule);
+            if let Some(old) = a.replaces {
+                replaced.insert(old, !a.reset_counts);
+                added.continues = a.modified.then_some(old);
+                if !a.reset_counts {
+                    added.counts = Some(self.inherit(id, old));
+                }
+            }
+            add.push(added);
+        }
+        let mut remove = Vec::with_capacity(delta.removed.len());
+        for (id, rule) in delta.removed {
+            let mut removed = self.leave(id, rule);
+            match replaced.get(&id) {
+                Some(&goes_on) => removed.goes_on = goes_on,
+                None => removed.why = Some(RemovedReason::Delete),
+            }
+            remove.push(removed);
+        }
+        EntryKind::Update {
+            switch,
+            add,
+            remove,
+            passed: Vec::new(),
+        }
     }
 
     /// The rule never was, so it does not go on with these counts.
@@ -184,34 +216,16 @@ impl RuleBook {
     ) -> Result<EntryKind, UpdateError> {
         let rules = self.switches.entry(switch).or_default();
         let delta = rules.table.apply(mods, limit, next_id)?;
-        let mut replaced = HashMap::new();
-        let mut add = Vec::with_capacity(delta.added.len());
-        for (id, a) in delta.added {
-            let mut added = Added::new(id, a.rule);
-            if let Some(old) = a.replaces {
-                replaced.insert(old, !a.reset_counts);
-                added.continues = a.modified.then_some(old);
-                if !a.reset_counts {
-                    added.counts = Some(rules.inherit(id, old));
-                }
-            }
-            add.push(added);
-        }
-        let mut remove = Vec::with_capacity(delta.removed.len());
-        for (id, rule) in delta.removed {
-            let mut removed = rules.leave(id, rule);
-            match replaced.get(&id) {
-                Some(&goes_on) => removed.goes_on = goes_on,
-                None => removed.why = Some(RemovedReason::Delete),
-            }
-            remove.push(removed);
-        }
-        Ok(EntryKind::Update {
-            switch,
-            add,
-            remove,
-            passed: Vec::new(),
-        })
+        Ok(rules.decided(switch, delta))
+    }
+
+    /// Rule 13: a cut of the counters. Each rule goes on as another version of itself, so what hosts have counted of the one before is what
+    /// was counted before this entry: they report it before they acknowledge the entry. The result is to be submitted as that of
+    /// [`apply`](Self::apply).
+    pub fn cut(&mut self, switch: SwitchId, next_id: impl FnMut() -> RuleId) -> EntryKind {
+        let rules = self.switches.entry(switch).or_default();
+        let delta = rules.table.renew(next_id);
+        rules.decided(switch, delta)
     }
 
     /// Takes rules out that have timed out, or lost their group; those that are not there are left out. None: no rule is left of them.
