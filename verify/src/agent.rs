@@ -5,7 +5,7 @@ use lime_core::{Epoch, SwitchId};
 
 use crate::host::{After, Down, Up};
 use crate::mutation::Mutation;
-use crate::world::{Setting, Step, World, apply, assertion};
+use crate::world::{CUT, Setting, Step, World, apply, assertion};
 
 impl World {
     /// An agent takes the next message.
@@ -47,6 +47,9 @@ impl World {
                 }
                 if content && (!again || replace) {
                     apply(&mut host.rules, &entry, None);
+                }
+                if content && !again && setting.scenario.counts() && is_cut(&entry) {
+                    host.cuts.push(epoch);
                 }
                 host.staged = host.staged.max(epoch);
                 host.up.push_back(Up::Staged(epoch));
@@ -181,7 +184,17 @@ impl World {
                 if !setting.without(Mutation::EventsAfterAck) {
                     self.read(h);
                 }
-                self.hosts[h as usize].up.push_back(Up::Activated(epoch));
+                let host = &mut self.hosts[h as usize];
+                let cuts = std::mem::take(&mut host.cuts);
+                let (over, left) = cuts.into_iter().partition(|cut| cut.le(epoch));
+                host.cuts = left;
+                let over: Vec<_> = over;
+                for cut in over {
+                    let at_all = setting.without(Mutation::CountsAfterCut);
+                    let counts = host.counted_before(cut, at_all);
+                    host.up.push_back(Up::Counts(cut, counts));
+                }
+                host.up.push_back(Up::Activated(epoch));
             }
             After::Hello(clock) => {
                 let host = &mut self.hosts[h as usize];
@@ -228,4 +241,9 @@ impl World {
             self.restart_operation();
         }
     }
+}
+
+/// Rule 13: an entry that stands for new versions of all rules.
+fn is_cut(entry: &lime_core::log::Entry) -> bool {
+    matches!(&entry.kind, EntryKind::Update { passed, .. } if passed.iter().any(|p| p.id == CUT))
 }

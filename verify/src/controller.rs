@@ -57,6 +57,13 @@ impl World {
                     c.sequencer.packet_out(last, id, to.is_none());
                 }
             }
+            Command::Cut(rule) => {
+                let switch = scenario.rules[*rule as usize].switch;
+                let ticket = c.sequencer.submit(setting.cut(switch));
+                c.last = ticket;
+                c.waiters.push((ticket, Waiter::Command(command)));
+                self.controller.open |= open;
+            }
             Command::Barrier => {
                 if setting.without(Mutation::BarrierAtOnce) {
                     self.history.tell(Told::Done(command));

@@ -202,6 +202,8 @@ pub struct Coordinator {
     pub from: u8,
     /// Its end host goes on sending.
     pub plug: bool,
+    /// Rule 13: what hosts have reported, by cut and rule.
+    pub counted: BTreeMap<(u32, u8), u8>,
     /// Rule 17: the host that is being taken in again, and which of its switches learns; `None`: it becomes a member.
     pub rejoining: Option<(u8, Option<u8>)>,
     /// Mutation: events below this are of before the recovery.
@@ -236,6 +238,7 @@ impl Coordinator {
             paused_at: Epoch::ZERO,
             from: 0,
             plug: false,
+            counted: BTreeMap::new(),
             rejoining: None,
             recovery: Epoch::ZERO,
             admits: true,

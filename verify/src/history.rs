@@ -46,6 +46,8 @@ pub enum Told {
     },
     /// This command is done.
     Done(u8),
+    /// Rule 13: statistics: what its rule had counted at the command's place.
+    Counted(u8, u8),
 }
 
 /// All that was seen.
@@ -204,6 +206,13 @@ impl<'a> Check<'a> {
 
     /// What the table does with a packet after `place` commands: ports, packet-in.
     fn outcome(&self, switch: u8, kind: u8, in_port: u8, place: usize) -> (u8, bool) {
+        let best = self.matching(switch, kind, in_port, place);
+        let best = best.map(|rule| &self.world.rules[rule as usize]);
+        best.map_or((0, false), |r| (r.out & !(1 << in_port), r.controller))
+    }
+
+    /// The rule that a packet matches after `place` commands.
+    fn matching(&self, switch: u8, kind: u8, in_port: u8, place: usize) -> Option<u8> {
         let mut rules: u64 = self.world.initial.iter().fold(0, |a, r| a | 1 << r);
         for &c in &self.commands[..place] {
             if self.history.void & (1 << c) != 0 {
@@ -223,7 +232,7 @@ impl<'a> Check<'a> {
                     && r.in_port.is_none_or(|p| p == in_port)
             })
             .max_by_key(|(_, r)| r.priority);
-        best.map_or((0, false), |(_, r)| (r.out & !(1 << in_port), r.controller))
+        best.map(|(i, _)| i as u8)
     }
 
     fn collect(&mut self) -> Result<(), String> {
@@ -279,6 +288,7 @@ impl<'a> Check<'a> {
                     self.before_command[place] = events[0] | events[1];
                     place += 1;
                 }
+                Told::Counted(..) => {}
                 Told::Done(command) => {
                     let place = self.place_of(command).unwrap_or(0) as u8;
                     done = done.max(place + 1);
@@ -326,6 +336,59 @@ impl<'a> Check<'a> {
                         self.commands[usize::from(*place) - 1],
                     ));
                 }
+            }
+        }
+        self.check_counts(&least)
+    }
+
+    /// Whether counters can have been read as they were at the places of the commands that asked for them: at least what was certainly handled
+    /// before, at most what may have been. For end hosts' packets at their own switch.
+    fn check_counts(&self, least: &[u8; STEPS]) -> Result<(), String> {
+        for told in &self.history.controller {
+            let &Told::Counted(command, counted) = told else {
+                continue;
+            };
+            let Command::Cut(rule) = self.world.commands[command as usize] else {
+                continue;
+            };
+            let cut = self.place_of(command).unwrap_or(0);
+            let mut certain = self.before_command[cut];
+            for _ in 0..STEPS {
+                let steps = (0..STEPS).filter(|i| certain & (1 << i) != 0);
+                certain |= steps.fold(0, |a, i| a | self.steps[i].before);
+            }
+            let (mut must, mut may) = (0u8, 0u8);
+            for (id, entered) in self.kinds.iter().enumerate().take(FROM_CONTROLLER.into()) {
+                let Some((kind, port)) = *entered else {
+                    continue;
+                };
+                let switch = self.world.ports[port as usize].switch;
+                if switch != self.world.rules[rule as usize].switch {
+                    continue;
+                }
+                let i = index(id as u8, switch);
+                let step = &self.steps[i];
+                let mut from = if step.seen {
+                    least[i]
+                } else {
+                    step.after_command
+                };
+                let before = (0..STEPS).filter(|j| step.before & (1 << j) != 0);
+                from = before.fold(from, |a, j| a.max(least[j]));
+                let counts = |place: &usize| {
+                    let fits = self.outcome(switch, kind, port, *place);
+                    let seen = step.out & !fits.0 == 0 && (fits.1 || !step.event);
+                    seen && self.matching(switch, kind, port, *place) == Some(rule)
+                };
+                let mut places = usize::from(from)..=cut;
+                let always = places.clone().all(|p| counts(&p));
+                may += u8::from(places.any(|p| counts(&p)));
+                must += u8::from(always && certain & (1 << i) != 0 && usize::from(from) <= cut);
+            }
+            if counted < must || counted > may {
+                return Err(format!(
+                    "statistics of rule {rule} say {counted} packets, and one switch would have had at least {must} and at most {may} at that place"
+                ));
             }
         }
         Ok(())

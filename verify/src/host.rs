@@ -145,6 +145,8 @@ pub enum Up {
     Refused(Epoch),
     /// Rule 9.
     Activated(Epoch),
+    /// Rule 13: what was counted of each rule before this epoch.
+    Counts(Epoch, Vec<(u8, u8)>),
     /// A packet-in.
     Event(Event),
     /// The packet-out is executed.
@@ -212,6 +214,10 @@ pub struct Host {
     pub incarnation: u8,
     /// Packet-outs that were executed.
     pub recent: BTreeSet<u64>,
+    /// Packets by rule and version, sorted; only where statistics are asked for.
+    pub counts: Vec<(u8, u32, u8)>,
+    /// Rule 13: cuts that are staged, and not reported.
+    pub cuts: Vec<Epoch>,
     /// Its instance's final counters were read.
     pub finals: bool,
     /// A packet was counted after that.
@@ -309,6 +315,31 @@ impl Host {
 }
 
 impl Host {
+    /// A rule was matched.
+    pub fn count(&mut self, rule: u8, version: Epoch) {
+        let mut known = self.counts.iter_mut();
+        match known.find(|(r, v, _)| (*r, *v) == (rule, version.0)) {
+            Some((_, _, n)) => *n += 1,
+            None => {
+                self.counts.push((rule, version.0, 1));
+                self.counts.sort_unstable();
+            }
+        }
+    }
+
+    /// What was counted of each rule before an epoch; under a mutation, at all.
+    pub fn counted_before(&self, epoch: Epoch, at_all: bool) -> Vec<(u8, u8)> {
+        let mut sums: Vec<(u8, u8)> = Vec::new();
+        let meant = |v: u32| at_all || Epoch(v).lt(epoch);
+        for &(rule, _, n) in self.counts.iter().filter(|(_, v, _)| meant(*v)) {
+            match sums.last_mut() {
+                Some((last, sum)) if *last == rule => *sum += n,
+                _ => sums.push((rule, n)),
+            }
+        }
+        sums
+    }
+
     /// Keeps a packet until the coordinator has its event. Gives its name.
     pub fn hold(&mut self, packet: Packet, out: u8) -> u8 {
         self.held_names += 1;

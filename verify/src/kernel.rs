@@ -57,10 +57,13 @@ impl World {
                 && rule.kind.is_none_or(|k| k == packet.kind)
                 && rule.in_port.is_none_or(|p| p == packet.port)
         });
-        let rules = matching.map(|v| &setting.scenario.rules[v.rule as usize]);
-        let Some(rule) = rules.max_by_key(|r| r.priority) else {
+        let rules = matching.map(|v| (v.rule, &setting.scenario.rules[v.rule as usize]));
+        let Some((number, rule)) = rules.max_by_key(|(_, r)| r.priority) else {
             return;
         };
+        if setting.scenario.counts() {
+            host.count(number, version);
+        }
         // Counted here: the instance's last value must not have been read.
         host.miscounted |= host.finals;
         let out = rule.out & !(1 << packet.port);

@@ -34,6 +34,8 @@ pub enum Mutation {
     PacketOutOutOfBand,
     /// Rule 12: barriers are answered at once.
     BarrierAtOnce,
+    /// Rule 13: hosts report what they have counted, not what they had before the cut.
+    CountsAfterCut,
     /// Rule 15: an instance processes as soon as it has its snapshot.
     JoinAtOnce,
     /// Rule 15: a retired instance goes on.
@@ -62,7 +64,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 27] = [
+    pub const ALL: [Mutation; 28] = [
         Mutation::NoTags,
         Mutation::RaiseAfterDelivery,
         Mutation::NoTagCheck,
@@ -78,6 +80,7 @@ impl Mutation {
         Mutation::RetiringNotAwaited,
         Mutation::PacketOutOutOfBand,
         Mutation::BarrierAtOnce,
+        Mutation::CountsAfterCut,
         Mutation::JoinAtOnce,
         Mutation::RetireIgnored,
         Mutation::ClockBeforePause,
@@ -109,6 +112,7 @@ impl Mutation {
             | Mutation::BarrierAtOnce => "events",
             Mutation::RetiringNotAwaited | Mutation::RetireIgnored => "retire",
             Mutation::PacketOutOutOfBand => "packet-out",
+            Mutation::CountsAfterCut => "statistics",
             Mutation::JoinAtOnce => "join",
             Mutation::ClockBeforePause | Mutation::NoClockTransfer => "move-plug",
             Mutation::ExcludedTooEarly

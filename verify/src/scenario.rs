@@ -23,6 +23,9 @@ pub enum Command {
         /// Out by this port; `None`: through the table.
         to: Option<u8>,
     },
+    /// Exact statistics of a rule (rule 13). In production each rule goes on as another version of itself; here an entry without contents
+    /// stands for that, and hosts count by version.
+    Cut(u8),
     /// A barrier.
     Barrier,
     /// The commands behind it are issued when everything before is answered.
@@ -150,4 +153,11 @@ pub struct Scenario {
     pub refuses: Option<(u8, u8)>,
     /// Events stay in the ring until the agent reads it; else they are in its stream at once.
     pub ring: bool,
+}
+
+impl Scenario {
+    /// Whether what hosts count is of interest.
+    pub fn counts(&self) -> bool {
+        self.commands.iter().any(|c| matches!(c, Command::Cut(_)))
+    }
 }

@@ -118,6 +118,28 @@ pub(crate) fn events() -> Scenario {
     }
 }
 
+/// Exact statistics.
+fn statistics() -> Scenario {
+    Scenario {
+        name: "statistics",
+        about: "two instances, statistics in front of an update and behind it; an end host that has got a packet by the new rules answers at the other host",
+        hosts: 2,
+        members: 2,
+        instances: vec![vec![0, 1]],
+        ports: vec![at(0), at(1)],
+        ends: vec![end(0, &[0, 1], &[]), end(1, &[1], &[(0, 1)])],
+        rules: vec![
+            rule(1, 0, &[], false),
+            rule(1, 1, &[], true),
+            rule(2, 0, &[1], false),
+        ],
+        initial: vec![0, 1],
+        commands: vec![Command::Cut(1), update(&[2], &[]), Command::Cut(1)],
+        script: vec![0, 1, 2],
+        ..Default::default()
+    }
+}
+
 /// Two updates and a barrier, with packets of both hosts.
 pub(crate) fn updates() -> Scenario {
     let mut s = events();
@@ -512,6 +534,7 @@ pub fn all() -> Vec<Scenario> {
         firewall(),
         events(),
         updates(),
+        statistics(),
         hold(),
         relay(),
         packet_out(),

@@ -78,8 +78,13 @@ impl World {
                     self.controller.open &= !(1 << c);
                 }
             }
-            Output::Completed { ticket, .. } => match self.waiter(ticket) {
+            Output::Completed { ticket, epoch } => match self.waiter(ticket) {
                 Some(Waiter::Command(c)) => {
+                    if let Command::Cut(rule) = setting.scenario.commands[c as usize] {
+                        let counted = self.coordinator.counted.get(&(epoch.0, rule));
+                        let packets = counted.copied().unwrap_or_default();
+                        self.history.tell(Told::Counted(c, packets));
+                    }
                     self.history.tell(Told::Done(c));
                     self.controller.open &= !(1 << c);
                 }
@@ -308,6 +313,12 @@ impl World {
                     return Ok(());
                 }
                 protocol(sequencer.event(host, version, held, event))
+            }
+            Up::Counts(cut, counts) => {
+                for (rule, n) in counts {
+                    *self.coordinator.counted.entry((cut.0, rule)).or_default() += n;
+                }
+                Ok(())
             }
             Up::OutDone(id) => {
                 self.out_done(id);

@@ -42,6 +42,16 @@ impl Setting {
         self.mutation == Some(mutation)
     }
 
+    /// Rule 13: an entry that stands for another version of each of the switch's rules.
+    pub(crate) fn cut(&self, switch: u8) -> EntryKind {
+        EntryKind::Update {
+            switch: switch_id(switch),
+            add: Vec::new(),
+            remove: Vec::new(),
+            passed: vec![Removed::new(CUT, Arc::clone(&self.rule), None)],
+        }
+    }
+
     pub(crate) fn update(&self, switch: u8, add: &[u8], remove: &[u8]) -> EntryKind {
         let id = |r: &u8| RuleId(u64::from(*r) + 1);
         EntryKind::Update {
@@ -58,6 +68,9 @@ impl Setting {
         }
     }
 }
+
+/// No rule's: [`Setting::cut`].
+pub(crate) const CUT: RuleId = RuleId(0);
 
 /// Something is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
