@@ -183,12 +183,25 @@ impl Tenant {
 
     /// A switch's rules with their counters.
     pub async fn rule_stats(&mut self, switch: &str) -> Result<Vec<RuleStats>, LabError> {
+        self.rules_with_counters(switch, false).await
+    }
+
+    /// The same, all counters as of one moment.
+    pub async fn exact_rule_stats(&mut self, switch: &str) -> Result<Vec<RuleStats>, LabError> {
+        self.rules_with_counters(switch, true).await
+    }
+
+    async fn rules_with_counters(
+        &mut self,
+        switch: &str,
+        exact: bool,
+    ) -> Result<Vec<RuleStats>, LabError> {
         let what = || format!("list rules of {switch}");
         let request = ListRulesRequest {
             network: self.network.clone(),
             switch: switch.to_owned(),
             stats: true,
-            ..Default::default()
+            exact,
         };
         let mut stream = asked(what, self.client.list_rules(request).await)?;
         let mut rules = Vec::new();

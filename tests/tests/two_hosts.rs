@@ -154,3 +154,48 @@ async fn an_update_is_answered_when_all_hosts_have_it() {
     })
     .await;
 }
+
+/// Rule 13: what each rule has counted, of both hosts, as of one moment; nothing is lost by asking, and nothing counted twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_13_exact_statistics_under_traffic() {
+    let lab = lab(2, 2, MODES[0]).await;
+    let mut tenant = tenant(&lab, MODES[0]).await;
+    tenant.switch("s1", "a").await.unwrap();
+    tenant.port(&lab, "s1", 1, "h1", "a").await.unwrap();
+    tenant.port(&lab, "s1", 2, "h2", "b").await.unwrap();
+    flood(&mut tenant, "s1").await;
+    let add = AddInstanceRequest {
+        network: "net".into(),
+        switch: "s1".into(),
+        host: "b".into(),
+    };
+    tenant.client().add_instance(add).await.unwrap();
+    let [h1, h2] = lab.end_hosts() else {
+        unreachable!()
+    };
+    assert_reaches(&lab, h1, h2, h2.ipv4());
+    let packets =
+        |stats: &[lime_proto::v1::RuleStats]| stats.iter().map(|r| r.packets).sum::<u64>();
+    let before = packets(&tenant.exact_rule_stats("s1").await.unwrap());
+    let origin = Origin::now();
+    let flows = [
+        UdpFlow::start(&udp("there", 5000), h1, h2, origin).unwrap(),
+        UdpFlow::start(&udp("back", 5001), h2, h1, origin).unwrap(),
+    ];
+    let mut last = before;
+    for _ in 0..5 {
+        let now = packets(&tenant.exact_rule_stats("s1").await.unwrap());
+        assert!(now >= last, "{now} after {last}");
+        last = now;
+    }
+    let reports = tokio::task::block_in_place(|| flows.map(|f| f.finish().unwrap().0));
+    for report in &reports {
+        assert!(report.is_clean(), "{report:?}\n{}", lab.logs());
+    }
+    let sent: u64 = reports.iter().map(|r| r.sent).sum();
+    let exact = packets(&tenant.exact_rule_stats("s1").await.unwrap());
+    assert!(exact >= before + sent, "{exact} of {before} and {sent}");
+    let sums = packets(&tenant.rule_stats("s1").await.unwrap());
+    // End hosts say something by themselves now and then.
+    assert!((exact..=exact + 50).contains(&sums), "{exact} {sums}");
+}
