@@ -76,6 +76,7 @@ impl Commands {
             network: self.network.clone(),
             switch: switch.to_owned(),
             stats: true,
+            ..Default::default()
         }))
     }
 
