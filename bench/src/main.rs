@@ -6,6 +6,7 @@
 mod api;
 mod busy;
 mod clone;
+mod consistency;
 mod latency;
 mod memory;
 mod options;
@@ -84,6 +85,7 @@ fn run() -> Result<bool> {
                 Group::Memory => memory::run(&options, &mut report).await,
                 Group::Pipeline => pipeline::run(&options, &mut report).await,
                 Group::Rules => rules::run(&options, &mut report).await,
+                Group::Consistency => consistency::run(&options, &mut report).await,
                 Group::Clone => clone::run(&options, &mut report).await,
                 Group::Throughput => throughput::run(&options, &mut report).await,
             }

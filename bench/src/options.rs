@@ -43,6 +43,8 @@ pub enum Name {
     Memory,
     /// Time to clone a switch to a second host
     Clone,
+    /// What consistency costs: tags, updates and flows on several instances, frames lost by updates
+    Consistency,
 }
 
 /// A group of figures.
@@ -64,10 +66,12 @@ pub enum Group {
     Memory,
     /// Time to clone.
     Clone,
+    /// Cost of consistency.
+    Consistency,
 }
 
 impl Group {
-    const ALL: [Group; 8] = [
+    const ALL: [Group; 9] = [
         Group::Cache,
         Group::Pipeline,
         Group::Uplink,
@@ -76,6 +80,7 @@ impl Group {
         Group::Rules,
         Group::Memory,
         Group::Clone,
+        Group::Consistency,
     ];
 
     /// As on the command line.
@@ -89,6 +94,7 @@ impl Group {
             Group::Rules => "rules",
             Group::Memory => "memory",
             Group::Clone => "clone",
+            Group::Consistency => "consistency",
         }
     }
 
@@ -105,12 +111,13 @@ impl Group {
             Group::Rules => "rules per second, beside one bpf() call per rule",
             Group::Memory => "bytes per rule",
             Group::Clone => "time to clone a switch, beside installing its rules",
+            Group::Consistency => "several instances beside one, tags beside none",
         }
     }
 
     fn named(self, name: Name) -> bool {
         match name {
-            Name::Datapath => self != Group::Clone,
+            Name::Datapath => !matches!(self, Group::Clone | Group::Consistency),
             Name::Cache => self == Group::Cache,
             Name::Pipeline => self == Group::Pipeline,
             Name::Uplink => self == Group::Uplink,
@@ -119,6 +126,7 @@ impl Group {
             Name::Rules => self == Group::Rules,
             Name::Memory => self == Group::Memory,
             Name::Clone => self == Group::Clone,
+            Name::Consistency => self == Group::Consistency,
         }
     }
 }

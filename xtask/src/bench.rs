@@ -17,7 +17,7 @@ const PACKAGES: [&str; 4] = [
 ];
 
 /// What `lime-bench` knows: checked here too, before minutes of building.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "datapath",
     "cache",
     "pipeline",
@@ -27,6 +27,7 @@ const NAMES: [&str; 9] = [
     "rules",
     "memory",
     "clone",
+    "consistency",
 ];
 
 /// What `uplink` runs beside LIME.
