@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use lime_core::flow::{Action, Field, Rule};
 use lime_core::{Epoch, PortId, PortNo, RuleId, SwitchId};
-use lime_reference::{Counted, Headers, Installed, Place, World, parse};
+use lime_reference::{Counted, Headers, Installed, Place, Sent, World, parse};
 
 use crate::packet::Packet;
 use crate::record::{History, ShapeId, Shapes};
@@ -194,7 +194,7 @@ impl<'a> Outcomes<'a> {
             out: Vec::new(),
             event: !outcome.events.is_empty(),
         };
-        for (port, frame) in outcome.sent {
+        for Sent { port, frame, .. } in outcome.sent {
             // Something that histories are not about: whoever gets it is not asked.
             let shape = Packet::read(&frame)?.shape;
             effect.out.push((port, self.shapes.id(shape)));

@@ -21,6 +21,6 @@ mod tags;
 mod world;
 
 pub use fault::Fault;
-pub use outcome::{Count, Counted, Drop, Event, Outcome, PortCount};
+pub use outcome::{Count, Counted, Drop, Event, Outcome, PortCount, Sent};
 pub use parse::{Headers, Transport, parse};
 pub use world::{GroupChange, Installed, Place, Port, World};

@@ -8,7 +8,7 @@ use lime_core::{Epoch, PortId, PortNo, RuleId, SwitchId};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Frames that left by ports, in order.
-    pub sent: Vec<(PortId, Vec<u8>)>,
+    pub sent: Vec<Sent>,
     /// Packets for the controller, in order.
     pub events: Vec<Event>,
     /// Rules, groups and buckets that counted.
@@ -41,6 +41,17 @@ impl Outcome {
     pub(crate) fn drop(&mut self, port: PortId, reason: Drop) {
         *self.port(port).drops.entry(reason).or_default() += 1;
     }
+}
+
+/// A frame that left.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sent {
+    /// By which port.
+    pub port: PortId,
+    /// Its bytes.
+    pub frame: Vec<u8>,
+    /// By which queue of it; 0: none in particular.
+    pub queue: u32,
 }
 
 /// What counts packets, and sends them to the controller.

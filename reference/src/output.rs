@@ -3,7 +3,7 @@
 use lime_core::PortNo;
 
 use crate::run::{Arrival, By, Run, Start};
-use crate::{Counted, Drop, Event, Fault, Place, Port};
+use crate::{Counted, Drop, Event, Fault, Place, Port, Sent};
 
 /// How many times a copy of a packet may go into a link beside other outputs; each such copy starts anew at the other end.
 const MAX_COPIES: usize = 8;
@@ -56,18 +56,28 @@ impl<'a> Run<'a, '_> {
             self.outcome.drop(port.id, Drop::TooBig);
             return;
         }
+        let link = matches!(port.place, Place::Link(_));
+        if !link && port.mtu != 0 && l3 > port.mtu as usize {
+            self.outcome.drop(port.id, Drop::TooBig);
+            return;
+        }
         if port.place != Place::Local {
             self.tunnel(tags);
         }
+        let sent = Sent {
+            port: port.id,
+            frame: frame.to_vec(),
+            queue: self.queue,
+        };
         match port.place {
             Place::Local => {
                 self.outcome.port(port.id).sent.add(frame);
-                self.outcome.sent.push((port.id, frame.to_vec()));
+                self.outcome.sent.push(sent);
             }
             Place::Remote if self.copies >= MAX_COPIES => {
                 self.outcome.drop(port.id, Drop::HopLimit)
             }
-            Place::Remote => self.outcome.sent.push((port.id, frame.to_vec())),
+            Place::Remote => self.outcome.sent.push(sent),
             Place::Link(other) => match self.world.port(other) {
                 Some(_) if self.copies >= MAX_COPIES => self.outcome.drop(port.id, Drop::HopLimit),
                 Some(other) => {
@@ -75,6 +85,7 @@ impl<'a> Run<'a, '_> {
                     self.waiting.push_back(Arrival {
                         port: other,
                         start: Start::Switch,
+                        queue: 0,
                         frame: frame.to_vec(),
                         copies: self.copies + 1,
                     });
@@ -94,6 +105,7 @@ impl<'a> Run<'a, '_> {
         self.waiting.push_back(Arrival {
             port,
             start,
+            queue: self.queue,
             frame: frame.to_vec(),
             copies: self.copies + 1,
         });

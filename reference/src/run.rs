@@ -29,6 +29,8 @@ const MAX_FOLLOWED: usize = 200;
 pub(crate) struct Arrival<'a> {
     pub(crate) port: &'a Port,
     pub(crate) start: Start,
+    /// That rules have chosen in this switch.
+    pub(crate) queue: u32,
     pub(crate) frame: Vec<u8>,
     /// How often it was copied into links and for groups.
     pub(crate) copies: usize,
@@ -96,6 +98,7 @@ impl World {
         let mut waiting = VecDeque::from([Arrival {
             port,
             start: Start::Switch,
+            queue: 0,
             frame: frame.to_vec(),
             copies: 0,
         }]);
@@ -115,6 +118,7 @@ impl World {
                 reshaped: false,
                 tunnelled: false,
                 done: false,
+                queue: arrival.queue,
             }
             .go(arrival);
         }
@@ -163,6 +167,8 @@ pub(crate) struct Run<'a, 'o> {
     pub(crate) tunnelled: bool,
     /// Something has become of the packet in the present switch: it, or a copy, was output or dropped for a reason.
     pub(crate) done: bool,
+    /// The queue that the packet goes out by. It ends with the switch.
+    pub(crate) queue: u32,
 }
 
 /// Makes a frame as long as its headers must be.
@@ -218,6 +224,7 @@ impl<'a> Run<'a, '_> {
         let mut with = Pipeline::default();
         let mut table = 0;
         self.done = false;
+        self.queue = 0;
         loop {
             self.reshaped = false;
             let rule = parse(frame, fault)
@@ -309,6 +316,7 @@ impl<'a> Run<'a, '_> {
                     field: Field::TunnelId,
                     value,
                 } => with.tunnel_id = value as u64,
+                Action::SetQueue(queue) => self.queue = queue,
                 _ => {
                     let tags = tags(frame);
                     if let Err(reason) = rewrite(frame, action, self.world.fault) {

@@ -65,7 +65,8 @@ pub struct TunnelOption {
     pub port: [u8; 4],
     /// The sender's clock when the packet was processed.
     pub clock: [u8; 4],
-    /// For [`TUNNEL_DELIVER`]: queue of the egress port, 0: none. For [`TUNNEL_GROUP`]: number of the group. Zero for other kinds.
+    /// For [`TUNNEL_DELIVER`]: queue of the egress port, 0: none. For [`TUNNEL_GROUP`]: number of the group (the queue is the UDP
+    /// source port: such a frame does not leave the host). Zero for other kinds.
     pub argument: [u8; 4],
 }
 

@@ -1,12 +1,15 @@
 //! Tables that change under traffic, on the real kernel: every packet meets exactly one version of the rules, whatever the agent does meanwhile.
 #![allow(clippy::unwrap_used, reason = "tests panic")]
 
+#[path = "support/devices.rs"]
+mod devices;
+
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use devices::{gro_on, index, ip};
 use lime_core::flow::{Action, Field, FieldMatch, Match, Rule};
 use lime_core::model::PacketIns;
 use lime_core::{Epoch, NetworkId, PortId, PortNo, RuleId, SwitchId};
@@ -25,44 +28,6 @@ impl Drop for PinDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-fn ip(arguments: &str) {
-    let status = Command::new("ip")
-        .args(arguments.split(' '))
-        .status()
-        .unwrap();
-    assert!(status.success(), "ip {arguments}");
-}
-
-fn index(device: &str) -> u32 {
-    nix::net::if_::if_nametoindex(device).unwrap()
-}
-
-/// Switches generic receive offload on (linux/ethtool.h: ETHTOOL_SGRO).
-fn gro_on(device: &str) {
-    #[repr(C)]
-    struct Value {
-        command: u32,
-        data: u32,
-    }
-    let mut value = Value {
-        command: 0x2c,
-        data: 1,
-    };
-    // SAFETY: an all-zero ifreq is a value of it; request and value outlive the call.
-    let done = unsafe {
-        let mut request: libc::ifreq = std::mem::zeroed();
-        for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
-            *to = from as libc::c_char;
-        }
-        request.ifr_ifru.ifru_data = (&raw mut value).cast();
-        let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
-        assert!(fd >= 0);
-        let socket = OwnedFd::from_raw_fd(fd);
-        libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request)
-    };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// Two tables: the first goes on at the second, which outputs to port 2. Versions differ in masks, so that runs change too.

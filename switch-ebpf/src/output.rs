@@ -171,10 +171,18 @@ pub fn cross_link<P: Packet>(packet: P, state: &mut State, from: u32, to: u32) {
     state.crossed += 1;
     state.port = to;
     if state.queue != 0 {
+        // What is to go out before keeps it.
+        if !P::XDP && state.pending.ifindex != 0 {
+            packet.flush();
+        }
         state.queue = 0;
         packet.set_queue(0);
     }
     // Whether rules drop it is a matter of each switch.
+    if state.done != 0 {
+        // A copy was dropped here, as the next packet's is to be: a short cut would not count that.
+        state.plain = 0;
+    }
     state.done = 0;
     if let Some(port) = PORTS.get(to) {
         state.switch_slot = port.switch_slot;

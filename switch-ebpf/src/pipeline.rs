@@ -49,6 +49,10 @@ pub fn from_port<P: Packet>(packet: P) -> Result<i32, Stop> {
         return Err(Stop::Pass);
     };
     packet.survey(state);
+    if P::XDP && state.fragments != 0 {
+        // Not every device takes such frames from XDP, and none says that it does not.
+        return Err(Stop::Pass);
+    }
     let entrance = Entrance::of(slot)?;
     let network = entrance.port.network;
     // The compiler knows what it returns, the verifier does not.
@@ -70,6 +74,9 @@ pub fn from_underlay<P: Packet>(packet: P) -> Result<i32, Stop> {
     packet.survey(state);
     state.renew(P::XDP);
     state.memo.wanted = 0;
+    if P::XDP && state.fragments != 0 {
+        return Err(Stop::Pass);
+    }
     match tunnel::examine(packet, state) {
         tunnel::FRAME => {}
         tunnel::BAD_OPTION => return Err(Stop::Drop(0, DropReason::BadTunnelOption)),
@@ -109,6 +116,14 @@ pub fn from_underlay<P: Packet>(packet: P) -> Result<i32, Stop> {
                 bucket => PART_BUCKET + bucket as u16 - 1,
             };
             group::begin(state, arrival.argument, part);
+            state.source_port = 0;
+            if arrival.source_port != 0 {
+                if P::XDP {
+                    return Err(Stop::Pass);
+                }
+                state.queue = arrival.source_port;
+                packet.set_queue(arrival.source_port);
+            }
         }
         _ => return Err(Stop::Drop(0, DropReason::BadTunnelOption)),
     }

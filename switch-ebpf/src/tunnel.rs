@@ -151,6 +151,8 @@ fn udp_and_option<const AT: usize>(state: &mut State, length: u16, network: &Net
     // On their own, since the compiler would build the bytes on the stack with so many values that it does not know.
     if state.pending.kind == TUNNEL_GROUP as u32 {
         state.prefix[AT + 23] = state.pending.bucket as u8;
+        let [q0, q1] = (state.queue as u16).to_be_bytes();
+        (state.prefix[AT], state.prefix[AT + 1]) = (q0, q1);
     }
 }
 

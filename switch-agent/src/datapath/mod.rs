@@ -174,6 +174,12 @@ impl Datapath {
         }
     }
 
+    /// From here on grace periods are not waited for: the caller promises that no program runs on packets while it changes something. For tests
+    /// that change much and send packets themselves.
+    pub fn promise_quiet(&mut self) {
+        self.store.shared = false;
+    }
+
     /// The limits in force.
     pub fn limits(&self) -> &Limits {
         &self.limits

@@ -70,16 +70,16 @@ impl Owner {
             )));
         }
         for emit in run(&view, in_port, actions, packet)? {
-            let (mut argument, mut no_port) = (0, false);
+            let (mut argument, mut no_port, mut by) = (0, false, 0);
             let (kind, port, packet) = match emit {
                 Emit::Deliver(port, queue, packet) => {
                     argument = queue;
                     (TUNNEL_DELIVER, port, packet)
                 }
                 Emit::Process(port, packet) => (TUNNEL_PROCESS, port, packet),
-                Emit::Group(id, port, none, packet) => {
-                    (argument, no_port) = (id, none);
-                    (TUNNEL_GROUP, port, packet)
+                Emit::Group(to, packet) => {
+                    (argument, no_port, by) = (to.id, to.no_port, to.queue);
+                    (TUNNEL_GROUP, to.port, packet)
                 }
                 Emit::Controller(max_len, packet) => {
                     let total_len = packet.len() as u32;
@@ -106,6 +106,7 @@ impl Owner {
                 kind,
                 port,
                 argument,
+                queue: by,
                 clock,
                 no_port,
             };
@@ -141,6 +142,7 @@ impl Owner {
             kind,
             port,
             argument: 0,
+            queue: 0,
             no_port: false,
             clock,
         };

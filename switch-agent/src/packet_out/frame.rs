@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 
 use lime_core::{Epoch, PortId};
 use switch_abi::{
-    BUCKET_NO_PORT, GENEVE_ETHERNET, OPTION_CLASS, OPTION_TYPE, OPTION_VERSION, TUNNEL_HOPS,
-    TUNNEL_OPTION_LEN, TUNNEL_PORT, TunnelOption,
+    BUCKET_NO_PORT, GENEVE_ETHERNET, OPTION_CLASS, OPTION_TYPE, OPTION_VERSION, TUNNEL_GROUP,
+    TUNNEL_HOPS, TUNNEL_OPTION_LEN, TUNNEL_PORT, TunnelOption,
 };
 use thiserror::Error;
 use tracing::debug;
@@ -56,6 +56,8 @@ pub struct Tag {
     pub port: PortId,
     /// [`TunnelOption::argument`]: the port's queue, or the group.
     pub argument: u32,
+    /// For [`switch_abi::TUNNEL_GROUP`]: the queue that the packet goes out by.
+    pub queue: u16,
     /// The clock that it was processed at.
     pub clock: Epoch,
     /// For [`switch_abi::TUNNEL_GROUP`]: the packet came in by no port, and `port` only says which switch.
@@ -97,7 +99,11 @@ fn encapsulate(tag: &Tag, src_mac: [u8; 6], dst_mac: [u8; 6], inner: &[u8]) -> V
     frame.extend(src_mac);
     frame.extend([0x08, 0x00]);
     frame.extend(ipv4_header(src, dst, (IPV4_LEN + udp_len) as u16));
-    frame.extend(TUNNEL_PORT.to_be_bytes());
+    let source = match tag.kind {
+        TUNNEL_GROUP => tag.queue,
+        _ => TUNNEL_PORT,
+    };
+    frame.extend(source.to_be_bytes());
     frame.extend(TUNNEL_PORT.to_be_bytes());
     frame.extend((udp_len as u16).to_be_bytes());
     // Without a UDP checksum, as RFC 8926, 3.3 allows over IPv4.
@@ -211,6 +217,7 @@ mod tests {
             kind: switch_abi::TUNNEL_DELIVER,
             port: PortId(7),
             clock: Epoch(9),
+            queue: 0,
             no_port: false,
         };
         let frame = encapsulate(&tag, [1; 6], [2; 6], &[0xaa; 60]);

@@ -10,4 +10,4 @@ pub use frame::{InjectError, Injector, Tag};
 pub use held::{Held, HeldPackets, controller_len, remaining};
 pub use recent::RecentIds;
 pub(crate) use run::cut;
-pub use run::{Emit, PacketOutError, PortView, SwitchView, run};
+pub use run::{Emit, PacketOutError, PortView, SwitchView, ToGroup, run};

@@ -45,10 +45,23 @@ pub enum Emit {
     Deliver(PortId, u32, Vec<u8>),
     /// Through the switch, as come in at this port.
     Process(PortId, Vec<u8>),
-    /// To this group of the switch. The port is where the packet came in, or any one of the switch if it came in by none (`true`).
-    Group(u32, PortId, bool, Vec<u8>),
+    /// To a group of the switch.
+    Group(ToGroup, Vec<u8>),
     /// To the controller, at most this many bytes.
     Controller(u16, Vec<u8>),
+}
+
+/// Which group, and what goes with the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToGroup {
+    /// Its number.
+    pub id: u32,
+    /// Where the packet came in, or any port of the switch.
+    pub port: PortId,
+    /// It came in by none.
+    pub no_port: bool,
+    /// The queue that it goes out by; 0: none.
+    pub queue: u16,
 }
 
 /// Why a packet-out cannot be done; nothing of it is sent then.
@@ -118,8 +131,14 @@ pub fn run(
             Action::Group(id) => {
                 let from = switch.ports.iter().find(|p| p.number == in_port);
                 let any = switch.ports.first().ok_or(PacketOutError::Group(id))?;
-                let port = from.unwrap_or(any).id;
-                out.push(Emit::Group(id, port, from.is_none(), packet.clone()));
+                let to = ToGroup {
+                    id,
+                    port: from.unwrap_or(any).id,
+                    no_port: from.is_none(),
+                    // At most MAX_QUEUE: see below.
+                    queue: queue as u16,
+                };
+                out.push(Emit::Group(to, packet.clone()));
             }
             Action::SetQueue(chosen) if chosen > MAX_QUEUE => {
                 return Err(PacketOutError::Queue(chosen));
@@ -228,7 +247,7 @@ mod tests {
             .map(|e| match e {
                 Emit::Deliver(p, ..) => (p.0, false),
                 Emit::Process(p, _) => (p.0, true),
-                Emit::Group(_, p, none, _) => (p.0, *none),
+                Emit::Group(to, _) => (to.port.0, to.no_port),
                 Emit::Controller(..) => (0, false),
             })
             .collect()
@@ -272,11 +291,26 @@ mod tests {
 
     #[test]
     fn groups_are_the_programs_matter() {
-        let actions = [Action::Group(7), Action::output(PortNo(2))];
+        let actions = [
+            Action::SetQueue(5),
+            Action::Group(7),
+            Action::output(PortNo(2)),
+        ];
+        let to = ToGroup {
+            id: 7,
+            port: PortId(103),
+            no_port: false,
+            queue: 5,
+        };
         let emits = run(&switch(), PortNo(3), &actions, frame()).unwrap();
-        assert_eq!(emits[0], Emit::Group(7, PortId(103), false, frame()));
+        assert_eq!(emits[0], Emit::Group(to, frame()));
+        let to = ToGroup {
+            port: PortId(101),
+            no_port: true,
+            ..to
+        };
         let emits = run(&switch(), PortNo::CONTROLLER, &actions, frame()).unwrap();
-        assert_eq!(emits[0], Emit::Group(7, PortId(101), true, frame()));
+        assert_eq!(emits[0], Emit::Group(to, frame()));
         assert_eq!(emits.len(), 2);
     }
 

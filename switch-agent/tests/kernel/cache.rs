@@ -178,6 +178,35 @@ fn what_depends_on_more_than_the_flow_is_not_remembered() {
 }
 
 #[test]
+fn what_is_dropped_before_a_link_is_dropped_again() {
+    stay_on_one_cpu();
+    let mut w = World::new();
+    w.link();
+    let down = PortEntry {
+        kind: PORT_LOCAL,
+        flags: PORT_DOWN,
+        ..port()
+    };
+    w.port(7, down);
+    w.rule_with(1, any(), any(), &[output(7), output(4)], |r| r.flags = 0);
+    w.rule_with(1, any(), any(), &[output(6)], |r| r.switch_slot = 2);
+    w.commit();
+    for _ in 0..4 {
+        let moved = [
+            "rx 1",
+            "rule 1",
+            "port-down 7",
+            "tx 4",
+            "rx 5",
+            "rule 2",
+            "tx 6",
+        ];
+        w.run(Mode::Tc, &udp4(b"again"))
+            .expect(Verdict::Redirect, &moved);
+    }
+}
+
+#[test]
 fn a_packet_that_is_too_long_is_dropped_though_its_flow_is_remembered() {
     stay_on_one_cpu();
     for mode in BOTH {

@@ -92,39 +92,7 @@ fn a_full_chain_and_all_tuples_are_searched() {
 #[test]
 fn a_link_leads_into_the_next_switch_in_the_same_run() {
     let mut w = World::new();
-    w.instance(2, 6);
-    w.port(
-        4,
-        PortEntry {
-            id: 104,
-            port_no: 14,
-            kind: PORT_LINK,
-            link: 5,
-            ..port()
-        },
-    );
-    w.port(
-        5,
-        PortEntry {
-            id: 105,
-            port_no: 33,
-            switch_slot: 2,
-            kind: PORT_LINK,
-            link: 4,
-            ..port()
-        },
-    );
-    w.port(
-        6,
-        PortEntry {
-            id: 106,
-            port_no: 34,
-            switch_slot: 2,
-            kind: PORT_LOCAL,
-            ifindex: 2,
-            ..port()
-        },
-    );
+    w.link();
     w.rule(
         1,
         any(),

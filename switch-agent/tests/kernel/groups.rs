@@ -236,6 +236,24 @@ fn a_group_that_something_comes_after_gets_a_copy() {
     let (head, bucket) = (format!("rule {}", slots[0]), format!("rule {}", slots[1]));
     outcome.expect(Verdict::Redirect, &[&head, &bucket, "tx 3"]);
     assert_eq!(outcome.frame, udp4(b"x"));
+    // The queue goes along.
+    let mut w = three_ports();
+    let recirc = Tap::new("recircq");
+    this_host(&mut w, recirc.ifindex);
+    let queue = act(op::SET_QUEUE, 0, 77, &[]);
+    w.rule_with(
+        1,
+        any(),
+        any(),
+        &[queue, to_group(7), tag, output(2)],
+        |r| r.flags = 0,
+    );
+    group(&mut w, 7, GROUP_INDIRECT, &[(1, 0, &[output(3)])]);
+    w.commit();
+    w.run(Mode::Tc, &udp4(b"x"));
+    let copy = recirc.frames(1).remove(0);
+    w.receive(Mode::Xdp, &copy).expect(Verdict::Pass, &[]);
+    assert_eq!(w.receive(Mode::Tc, &copy).priority, 0x1_004d);
     // From another host, such a frame is a forgery.
     w.recirculation(77);
     let outcome = w.receive(Mode::Tc, &copy);

@@ -2,7 +2,7 @@
 
 use super::{
     frames::*,
-    tunnel::{arriving, world},
+    tunnel::{HERE, THERE, arriving, outer_ipv4, template, world},
     world::*,
 };
 use switch_abi::*;
@@ -40,6 +40,24 @@ fn a_queue_goes_through_the_tunnel_and_not_through_a_link() {
     outcome.expect(Verdict::Redirect, &["tx 4"]);
     assert_eq!(outcome.priority, 0x1_1234);
     assert_eq!(outcome.frame, udp4(b"q"));
+}
+
+#[test]
+fn what_goes_out_before_a_link_keeps_its_queue() {
+    let mut w = world();
+    let underlay = Tap::new("before");
+    w.peer(2, template(&outer_ipv4(HERE, THERE, 0), underlay.ifindex));
+    w.link();
+    w.rule_with(1, any(), any(), &[queue(7), output(2), output(4)], |r| {
+        r.flags = 0
+    });
+    w.rule_with(1, any(), any(), &[output(6)], |r| r.switch_slot = 2);
+    w.commit();
+    let outcome = w.run(Mode::Tc, &udp4(b"q"));
+    let moved = ["rx 1", "rule 1", "tx 4", "rx 5", "rule 2", "tx 6"];
+    outcome.expect(Verdict::Redirect, &moved);
+    assert_eq!(outcome.priority, 0, "the link ends it");
+    assert_eq!(underlay.frames(1)[0][66..70], [0, 0, 0, 7]);
 }
 
 #[test]

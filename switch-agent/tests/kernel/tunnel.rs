@@ -3,8 +3,8 @@
 use super::{frames::*, world::*};
 use switch_abi::*;
 
-const HERE: [u8; 4] = [192, 0, 2, 1];
-const THERE: [u8; 4] = [192, 0, 2, 2];
+pub const HERE: [u8; 4] = [192, 0, 2, 1];
+pub const THERE: [u8; 4] = [192, 0, 2, 2];
 const THERE_6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 
 /// Outer Ethernet and IPv4 header as the agent's templates have them, with this total length.

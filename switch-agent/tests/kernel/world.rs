@@ -270,6 +270,32 @@ impl World {
         );
     }
 
+    /// A second switch behind a link: port 4 of the first leads to its port 5 (number 33), and its port 6 is local.
+    pub fn link(&mut self) {
+        self.instance(2, 6);
+        let link = |id, port_no, switch_slot, link| PortEntry {
+            id,
+            port_no,
+            switch_slot,
+            kind: PORT_LINK,
+            link,
+            ..port()
+        };
+        self.port(4, link(104, 14, 1, 5));
+        self.port(5, link(105, 33, 2, 4));
+        self.port(
+            6,
+            PortEntry {
+                id: 106,
+                port_no: 34,
+                switch_slot: 2,
+                kind: PORT_LOCAL,
+                ifindex: 2,
+                ..port()
+            },
+        );
+    }
+
     pub fn peer(&mut self, slot: u32, entry: PeerEntry) {
         self.set(maps::PEERS, slot, entry);
     }

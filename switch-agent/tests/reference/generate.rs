@@ -74,7 +74,7 @@ fn settings(random: &mut Random, port: &mut Port) {
     port.down = random.chance(6);
     port.dead = random.chance(4);
     port.no_flood = random.chance(15);
-    port.mtu = if port.place == Place::Local && random.chance(10) {
+    port.mtu = if !matches!(port.place, Place::Link(_)) && random.chance(10) {
         random.pick(&MTUS)
     } else {
         0

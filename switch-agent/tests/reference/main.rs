@@ -1,28 +1,36 @@
 //! The kernel pipeline against the reference switch: random rules and random packets, by XDP and by TC, every byte and every counter.
 //!
 //! `LIME_CASES` says how many packets (20,000 by default), `LIME_SEED` where to start: a failure prints its own seed, with which it is found at once.
+//! `LIME_WAYS`: how packets come in, `test-run,tap,veth` if not said otherwise.
 //! `LIME_OFFLOADS`: scenarios of packets with something left to do (60).
-//! A case is one packet with one set of rules, by both kinds of programs. Needs root, like everything that loads kernel programs.
+//! A case is one packet with one set of rules, by both kinds of programs and
+//! by all ways in that can carry it. Needs root, like everything that loads kernel programs.
 #![allow(clippy::unwrap_used, reason = "tests panic")]
 
 mod bed;
 mod compare;
+#[path = "../support/devices.rs"]
+mod devices;
 mod generate;
 mod groups;
+mod lane;
+mod observed;
 mod offload;
 mod packets;
 mod random;
 mod rules;
 mod scenario;
 mod shrink;
-mod tap;
+mod ways;
 
 use lime_core::Epoch;
 use lime_reference::{Counted, Fault, Outcome};
 
 use bed::Bed;
+use compare::{IMPATIENCE, PATIENCE};
 use generate::PACKETS;
 use scenario::{Scenario, Step};
+use ways::Way;
 
 /// Scenarios in which a planted bug is to show, at the latest.
 const MOST_SEEDS: u64 = 2000;
@@ -39,23 +47,35 @@ fn setting(name: &str, default: u64) -> u64 {
     }
 }
 
+/// `LIME_WAYS`, or all.
+fn ways() -> Vec<Way> {
+    let Ok(names) = std::env::var("LIME_WAYS") else {
+        return Way::ALL.to_vec();
+    };
+    let way = |name: &str| {
+        let known = Way::ALL.into_iter().find(|way| way.name() == name);
+        known.unwrap_or_else(|| panic!("LIME_WAYS={names}: {name:?} is not test-run, tap or veth"))
+    };
+    names.split(',').map(way).collect()
+}
+
 /// The smallest scenario found for a seed where kernel and reference differ, and how they do.
 fn failure(bed: &mut Bed, seed: u64, fault: Option<Fault>) -> Option<(Scenario, String)> {
     let scenario = generate::scenario(seed);
-    let difference = compare::run(bed, &scenario, fault)?;
+    let difference = compare::run(bed, &scenario, fault, PATIENCE)?;
     let small = shrink::shrink(scenario, difference.step, |s| {
-        compare::run(bed, s, fault).is_some()
+        compare::run(bed, s, fault, IMPATIENCE).is_some()
     });
-    let difference = compare::run(bed, &small, fault).unwrap_or(difference);
+    let difference = compare::run(bed, &small, fault, IMPATIENCE).unwrap_or(difference);
     Some((
         small,
-        format!("{:?}:\n{}", difference.mode, difference.text),
+        format!("{:?}:\n{}", difference.lane, difference.text),
     ))
 }
 
 #[test]
 fn the_kernel_does_what_the_reference_does() {
-    let mut bed = Bed::new();
+    let mut bed = Bed::new(&ways());
     let (first, cases) = (setting("LIME_SEED", 1), setting("LIME_CASES", 20_000));
     let scenarios = cases.div_ceil(PACKETS as u64);
     for (done, seed) in (first..first + scenarios).enumerate() {
@@ -91,8 +111,9 @@ fn scenarios_reach_everything() {
             saw("several outputs", outcome.sent.len() > 1);
             saw(
                 "other bytes",
-                outcome.sent.iter().any(|(_, f)| !f.starts_with(bytes)),
+                outcome.sent.iter().any(|s| !s.frame.starts_with(bytes)),
             );
+            saw("a queue", outcome.sent.iter().any(|s| s.queue != 0));
             saw(
                 "another switch",
                 outcome.ports.keys().any(|p| [5, 6, 15, 16].contains(&p.0)),
@@ -178,7 +199,7 @@ fn outcomes(scenario: &Scenario, fault: Option<Fault>) -> Vec<Outcome> {
 
 #[test]
 fn planted_bugs_are_found() {
-    let mut bed = Bed::new();
+    let mut bed = Bed::new(&[Way::TestRun]);
     for fault in Fault::ALL {
         // In which scenarios it shows, the reference can say itself, sooner than the kernel.
         let shows = |seed: &u64| {

@@ -3,7 +3,7 @@
 
 use lime_core::PortId;
 
-use super::bed::{Bed, Mode};
+use super::bed::Bed;
 use super::packets::{DSCPS, IPV4, IPV6, MACS, PORTS, VIDS, checksum};
 use super::random::Random;
 use super::scenario::{LOCAL, hex};
@@ -190,7 +190,7 @@ fn what_leaves_is_segmented_and_summed() {
             port.mtu = 0;
         }
         let world = scenario.world(None);
-        bed.prepare(Mode::Tc, &scenario);
+        bed.prepare(&scenario);
         for _ in 0..25 {
             let flow = &flows[random.below(flows.len())];
             let packet = offloaded(&mut random, flow);
@@ -217,10 +217,14 @@ fn what_leaves_is_segmented_and_summed() {
                 // Labels of what is to be segmented are part of its link-layer header: they do not go into a tunnel, and are not popped.
                 continue;
             }
-            let mut expected: Vec<(PortId, Vec<u8>)> =
-                outcomes.into_iter().flat_map(|o| o.sent).collect();
+            let mut expected: Vec<(PortId, Vec<u8>)> = outcomes
+                .into_iter()
+                .flat_map(|o| o.sent)
+                .map(|s| (s.port, s.frame))
+                .collect();
             let observed = bed.receive_offloaded(port, &packet.header, &packet.frame);
-            let mut found = observed.sent;
+            let frames = observed.sent.into_iter().map(|s| (s.port, s.frame));
+            let mut found: Vec<(PortId, Vec<u8>)> = frames.collect();
             packets += 1;
             left += expected.len();
             expected.sort();

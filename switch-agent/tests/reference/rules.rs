@@ -100,8 +100,8 @@ pub fn action(random: &mut Random, matching: &Match) -> Action {
         63 => Action::PushMpls(random.pick(&[0x8847, 0x8848])),
         64 | 65 => Action::PopMpls(random.pick(&[0x0800, 0x0800, 0x86dd, 0x8847, 0x88b5, 0x8100])),
         66 => Action::PushPbb(0x88e7),
-        67 | 68 => Action::PopPbb,
-        69 => Action::SetQueue(random.below(3) as u32),
+        67 => Action::PopPbb,
+        68 | 69 => Action::SetQueue(random.below(3) as u32),
         _ => set_field(random, matching),
     }
 }

@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io::{IoSlice, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
-use super::offload::Header;
+use super::super::offload::Header;
 
 /// One tap device of the thread's network namespace.
 pub struct Tap {
     file: File,
-    /// Length of the header that says what is left to do with a packet: that of [`super::offload::Header`], or 0.
+    /// Length of the header that says what is left to do with a packet: that of [`Header`], or 0.
     header: usize,
     pub ifindex: u32,
 }
@@ -72,22 +72,8 @@ impl Tap {
     }
 }
 
-/// Which of the taps have a frame to read, by their place in the list.
-pub fn ready(taps: &[&Tap]) -> Vec<usize> {
-    let mut polls: Vec<_> = taps
-        .iter()
-        .map(|tap| libc::pollfd {
-            fd: tap.file.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        })
-        .collect();
-    // SAFETY: the pointer and the length are of one vector.
-    let n = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as _, 0) };
-    assert!(n >= 0, "poll works");
-    let readable = polls
-        .iter()
-        .enumerate()
-        .filter(|(_, poll)| poll.revents & libc::POLLIN != 0);
-    readable.map(|(i, _)| i).collect()
+impl AsRawFd for Tap {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
 }
