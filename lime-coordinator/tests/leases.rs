@@ -11,7 +11,7 @@ use lime_proto::v1::lime_client::LimeClient;
 use support::{Coordinator, FakeAgent, add, network, switch, until, update};
 use tonic::transport::Channel;
 
-const LEASE: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(2);
 
 struct Bed {
     coordinator: Coordinator,
