@@ -30,14 +30,11 @@ struct Record {
 static RECORD: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
 
 /// Sends the packet to the controller: at most `max_len` bytes of it, or all where outputs are held, since the agent makes those from it.
-#[inline(never)]
-pub fn packet_in<P: Packet>(
-    packet: P,
-    state: &mut State,
-    rule_slot: u32,
-    max_len: u32,
-    reason: u32,
-) -> u32 {
+#[inline(always)]
+pub fn packet_in<P: Packet>(packet: P, rule_slot: u32, max_len: u32, reason: u32) -> u32 {
+    let Some(state) = State::current() else {
+        return 0;
+    };
     state.done += 1;
     let (Some(record), Some(rule), Some(network), Some(switch), Some(port)) = (
         RECORD.get_ptr_mut(0),

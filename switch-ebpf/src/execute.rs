@@ -22,6 +22,9 @@ use switch_abi::{
 /// How often classification goes on with a packet whose headers rules have changed.
 const MAX_RESUMES: u32 = 4;
 
+/// Steps that are looked at before the first callback.
+const PLAIN_STEPS: u32 = 4;
+
 /// What the callback gets.
 #[repr(C)]
 struct Run<P> {
@@ -33,6 +36,17 @@ struct Run<P> {
 #[inline(always)]
 pub fn execute<P: Packet>(packet: P, state: &mut State) {
     state.set = 0;
+    if !plain(packet, state) {
+        packet.run();
+    }
+}
+
+/// Runs what is left of the trajectory.
+#[inline(always)]
+pub fn run<P: Packet>(packet: P) -> u32 {
+    let Some(state) = State::current() else {
+        return 0;
+    };
     let mut run = Run { packet, state };
     // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
     unsafe {
@@ -43,6 +57,38 @@ pub fn execute<P: Packet>(packet: P, state: &mut State) {
             0,
         );
     }
+    0
+}
+
+/// Runs the first steps as far as they only count, or output to one port. Most packets meet no others, and need no callback, which costs more
+/// than what it does. True: that was all.
+#[inline(always)]
+fn plain<P: Packet>(packet: P, state: &mut State) -> bool {
+    let mut i = 0;
+    while i < PLAIN_STEPS {
+        if i >= state.steps {
+            return state.end != END_RESUME;
+        }
+        let step = *state.step_at(i);
+        let Some(rule) = RULES.get(step.rule) else {
+            return true;
+        };
+        let action = &rule.actions[0];
+        let output = rule.apply_count == 1 && action.op == op::OUTPUT && action.b != state.port;
+        if step.flags | step.link != 0
+            || rule.action_count != rule.apply_count
+            || rule.apply_count != 0 && !output
+        {
+            return false;
+        }
+        counters::rule(step.rule, packet.length());
+        state.step = i + 1;
+        if output && !output::emit_first(packet, state, action.b) {
+            packet.emit(action.b);
+        }
+        i += 1;
+    }
+    false
 }
 
 /// One action. Returns 1 to end, which is as soon as there are no more: each callback costs.
@@ -172,7 +218,7 @@ fn act<P: Packet>(packet: P, state: &mut State) -> u64 {
             let max_len = action.a as u32
                 | if held { events::HELD } else { 0 }
                 | if from_set { events::FROM_SET } else { 0 };
-            events::packet_in(packet, state, step.rule, max_len, action.b);
+            packet.packet_in(step.rule, max_len, action.b);
             held as u64
         }
         _ => {
@@ -280,7 +326,7 @@ pub fn change<P: Packet, const RARE: bool>(packet: P) -> u32 {
     }
     if !RARE && state.expired != 0 && invalid_ttl_wanted(state) {
         let rule = state.change.rule;
-        events::packet_in(packet, state, rule, 0xffff, EVENT_REASON_INVALID_TTL);
+        packet.packet_in(rule, 0xffff, EVENT_REASON_INVALID_TTL);
         state.end = END_STOPPED;
         return 1;
     }

@@ -145,11 +145,17 @@ pub trait Stages {
     fn flush(self) -> u32;
     /// [`crate::pipeline::strip_outer`].
     fn strip_outer(self) -> u32;
+    /// [`crate::execute::run`].
+    fn run(self) -> u32;
+    /// [`crate::output::wrap`].
+    fn wrap(self) -> u32;
+    /// [`crate::events::packet_in`].
+    fn packet_in(self, rule_slot: u32, max_len: u32, reason: u32) -> u32;
 }
 
 /// [`Stages`] as global functions of these names.
 macro_rules! stages {
-    ($packet:ident, $context:ty, $short_cut:ident, $parse:ident, $change:ident, $reshape:ident, $meter:ident, $emit:ident, $flush:ident, $strip:ident) => {
+    ($packet:ident, $context:ty, $short_cut:ident, $parse:ident, $change:ident, $reshape:ident, $meter:ident, $emit:ident, $flush:ident, $strip:ident, $packet_in:ident, $wrap:ident, $run:ident) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $short_cut(
@@ -203,6 +209,29 @@ macro_rules! stages {
             crate::pipeline::strip_outer($packet(context))
         }
 
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $packet_in(
+            context: *mut $context,
+            rule_slot: u32,
+            max_len: u32,
+            reason: u32,
+        ) -> u32 {
+            crate::events::packet_in($packet(context), rule_slot, max_len, reason)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $wrap(context: *mut $context) -> u32 {
+            crate::output::wrap($packet(context))
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $run(context: *mut $context) -> u32 {
+            crate::execute::run($packet(context))
+        }
+
         impl crate::packet::Stages for $packet {
             #[inline(always)]
             fn short_cut(self, slot: u32, network: u32, clock: u32) -> u32 {
@@ -242,6 +271,21 @@ macro_rules! stages {
             #[inline(always)]
             fn strip_outer(self) -> u32 {
                 $strip(self.0)
+            }
+
+            #[inline(always)]
+            fn run(self) -> u32 {
+                $run(self.0)
+            }
+
+            #[inline(always)]
+            fn wrap(self) -> u32 {
+                $wrap(self.0)
+            }
+
+            #[inline(always)]
+            fn packet_in(self, rule_slot: u32, max_len: u32, reason: u32) -> u32 {
+                $packet_in(self.0, rule_slot, max_len, reason)
             }
         }
     };

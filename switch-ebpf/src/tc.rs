@@ -144,7 +144,10 @@ stages!(
     lime_tc_meter,
     lime_tc_emit,
     lime_tc_flush,
-    lime_tc_strip
+    lime_tc_strip,
+    lime_tc_packet_in,
+    lime_tc_wrap,
+    lime_tc_run
 );
 
 impl Packet for Tc {

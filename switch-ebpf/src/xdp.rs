@@ -42,7 +42,10 @@ stages!(
     lime_xdp_meter,
     lime_xdp_emit,
     lime_xdp_flush,
-    lime_xdp_strip
+    lime_xdp_strip,
+    lime_xdp_packet_in,
+    lime_xdp_wrap,
+    lime_xdp_run
 );
 
 impl Packet for Xdp {
