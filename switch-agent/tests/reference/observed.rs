@@ -37,21 +37,48 @@ pub const HIDDEN_QUEUE: u32 = u32::MAX;
 impl Observed {
     /// Puts in what can not be seen, from frames that are the same otherwise.
     pub fn fill_hidden(&mut self, like: &Observed) {
-        let mut others = like.sent.clone();
-        // What is seen whole first.
-        let hidden = |sent: &Sent| {
-            usize::from(sent.queue == HIDDEN_QUEUE)
-                + usize::from(sent.frame.get(12..16) == Some(&HIDDEN_TAG))
-        };
-        let mut order: Vec<usize> = (0..self.sent.len()).collect();
-        order.sort_by_key(|&i| hidden(&self.sent[i]));
-        for i in order {
-            let found = &mut self.sent[i];
-            if let Some(at) = others.iter().position(|other| may_be(found, other)) {
-                *found = others.remove(at);
+        // Which of the found frames each of the others is: augmenting paths, since one may be several.
+        let mut taken = vec![None; like.sent.len()];
+        for i in 0..self.sent.len() {
+            assign(
+                &self.sent,
+                &like.sent,
+                i,
+                &mut vec![false; taken.len()],
+                &mut taken,
+            );
+        }
+        for (other, found) in like.sent.iter().zip(taken) {
+            if let Some(i) = found {
+                self.sent[i] = other.clone();
             }
         }
     }
+}
+
+/// Finds a frame for number `i`, if need be by finding another for the one that has it.
+fn assign(
+    found: &[Sent],
+    others: &[Sent],
+    i: usize,
+    tried: &mut Vec<bool>,
+    taken: &mut Vec<Option<usize>>,
+) -> bool {
+    for at in 0..others.len() {
+        if tried[at] || !may_be(&found[i], &others[at]) {
+            continue;
+        }
+        tried[at] = true;
+        let free = match taken[at] {
+            None => true,
+            Some(by) => assign(found, others, by, tried, taken),
+        };
+        if free {
+            taken[at] = Some(i);
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether what is seen of a frame is that of another.
