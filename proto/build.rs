@@ -4,6 +4,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "lime/v1/types.proto",
         "lime/v1/agent.proto",
+        "lime/v1/stats.proto",
         "lime/v1/lime.proto",
     ];
     for file in files {

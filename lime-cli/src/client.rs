@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lime_proto::MAX_MESSAGE_BYTES;
 use lime_proto::v1::lime_client::LimeClient;
+use lime_proto::v1::statistics_client::StatisticsClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status, Streaming};
 
@@ -37,6 +38,18 @@ impl Context {
 
     /// Connects. Commands check their arguments before.
     pub async fn connect(&self) -> Result<Client, CliError> {
+        Ok(LimeClient::new(self.channel().await?)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES))
+    }
+
+    /// The same, for statistics.
+    pub async fn statistics(&self) -> Result<StatisticsClient<Channel>, CliError> {
+        Ok(StatisticsClient::new(self.channel().await?)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES))
+    }
+
+    async fn channel(&self) -> Result<Channel, CliError> {
         let unreachable = |reason: String| CliError::Unreachable {
             url: self.url.clone(),
             reason,
@@ -44,13 +57,10 @@ impl Context {
         let endpoint = Endpoint::from_shared(self.url.clone())
             .map_err(|_| unreachable("that is no URL: write http://HOST:PORT".to_owned()))?
             .connect_timeout(CONNECT_TIMEOUT);
-        let channel = endpoint
+        endpoint
             .connect()
             .await
-            .map_err(|e| unreachable(root_cause(&e)))?;
-        Ok(LimeClient::new(channel)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES))
+            .map_err(|e| unreachable(root_cause(&e)))
     }
 
     /// Waits for the answer to a call, as long as the user allows. `doing` names it in errors, as in "create network acme".

@@ -498,6 +498,7 @@ fn stats_and_events() {
                 drops: [("no_rule".to_owned(), 2), ("mtu".to_owned(), 0)].into(),
                 ..Default::default()
             }),
+            duration_ms: 0,
         });
         for version in 1..=3 {
             state.events.push(v1::ControllerEvent {

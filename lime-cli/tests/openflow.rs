@@ -1,4 +1,4 @@
-//! The real `lime` binary against a mock of the coordinator: bundles, meters and statistics.
+//! The real `lime` binary against a mock of the coordinator: bundles and meters. (Statistics: `tests/tests/statistics.rs`.)
 #![allow(
     clippy::unwrap_used,
     reason = "helpers of tests panic like the tests themselves"

@@ -22,6 +22,7 @@ use lime_proto::MAX_MESSAGE_BYTES;
 use lime_proto::v1::agents_server::AgentsServer;
 use lime_proto::v1::controller_server::ControllerServer;
 use lime_proto::v1::lime_server::LimeServer;
+use lime_proto::v1::statistics_server::StatisticsServer;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -124,6 +125,9 @@ pub async fn run_with(
     let controller = ControllerServer::new(service::ControlService::new(Arc::clone(&shared)))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let statistics = StatisticsServer::new(service::StatisticsService::new(Arc::clone(&shared)))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let address = listener.local_addr().ok();
     info!(?address, "listening");
     let serve = tonic::transport::Server::builder()
@@ -134,6 +138,7 @@ pub async fn run_with(
         .add_service(agents)
         .add_service(lime)
         .add_service(controller)
+        .add_service(statistics)
         .serve_with_incoming_shutdown(
             TcpListenerStream::new(listener),
             end.clone().cancelled_owned(),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HostId, PortId, RuleId};
+use crate::{HostId, PortId, RuleId, SwitchId};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,6 +19,61 @@ pub enum Counted {
     PortTx(PortId),
     /// Packets that were dropped at a port, for all reasons.
     PortDrops(PortId),
+    /// Something else of a port, in packets.
+    Port(PortId, PortCounter),
+    /// Packets and bytes that went out by a queue of a port.
+    Queue(PortId, u32),
+    /// Packets that found a queue of a port full.
+    QueueDrops(PortId, u32),
+    /// Packets and bytes of rules of a table that have ended.
+    TableEnded(SwitchId, u8),
+    /// Packets that matched no rule of a table.
+    TableMisses(SwitchId, u8),
+}
+
+/// What is counted of a port beside its traffic (OpenFlow 1.3.5, 7.3.5.7, struct ofp_port_stats).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum PortCounter {
+    /// Dropped on the way in, otherwise than by rules.
+    RxDropped = 0,
+    /// Dropped on the way out.
+    TxDropped = 1,
+    /// Received with errors.
+    RxErrors = 2,
+    /// Not sent for errors.
+    TxErrors = 3,
+    /// Frame alignment errors.
+    RxFrameErrors = 4,
+    /// Overruns.
+    RxOverErrors = 5,
+    /// Wrong checksums of frames.
+    RxCrcErrors = 6,
+    /// Collisions.
+    Collisions = 7,
+}
+
+impl Counted {
+    /// Whether it is something of this port.
+    pub fn is_of_port(&self, id: PortId) -> bool {
+        match *self {
+            Counted::PortRx(port)
+            | Counted::PortTx(port)
+            | Counted::PortDrops(port)
+            | Counted::Port(port, _)
+            | Counted::Queue(port, _)
+            | Counted::QueueDrops(port, _) => port == id,
+            Counted::Rule(_) | Counted::TableEnded(..) | Counted::TableMisses(..) => false,
+        }
+    }
+
+    /// Whether it is something of a table of this switch.
+    pub fn is_of_tables(&self, id: SwitchId) -> bool {
+        match *self {
+            Counted::TableEnded(switch, _) | Counted::TableMisses(switch, _) => switch == id,
+            _ => false,
+        }
+    }
 }
 
 /// Packets and bytes.
@@ -31,7 +86,9 @@ pub struct Count {
 }
 
 impl Count {
-    fn plus(self, other: Count) -> Count {
+    /// The sum.
+    #[must_use]
+    pub fn plus(self, other: Count) -> Count {
         Count {
             packets: self.packets.saturating_add(other.packets),
             bytes: self.bytes.saturating_add(other.bytes),
@@ -58,6 +115,12 @@ struct Slot {
     live: BTreeMap<(HostId, Version), Count>,
     /// What the controller has read.
     floor: Count,
+}
+
+impl Slot {
+    fn sum(&self) -> Count {
+        self.live.values().fold(self.finals, |a, &b| a.plus(b))
+    }
 }
 
 /// The counters of one network.
@@ -120,11 +183,40 @@ impl Counters {
             .collect()
     }
 
+    /// What has been counted elsewhere, and not by a host, counts here from now on.
+    pub fn add(&mut self, what: Counted, count: Count) {
+        let slot = self.slots.entry(what).or_default();
+        slot.finals = slot.finals.plus(count);
+    }
+
+    /// Queues of a port of which anything has been heard, rising.
+    pub fn queues(&self, port: PortId) -> impl Iterator<Item = u32> + '_ {
+        let range = Counted::Queue(port, 0)..=Counted::Queue(port, u32::MAX);
+        self.slots.range(range).filter_map(|(what, _)| match what {
+            Counted::Queue(_, queue) => Some(*queue),
+            _ => None,
+        })
+    }
+
+    /// What there is of these.
+    pub fn select(&self, wanted: impl Fn(&Counted) -> bool) -> Vec<Counted> {
+        self.slots.keys().filter(|c| wanted(c)).copied().collect()
+    }
+
+    /// The merged value, for sums: it may be less than the next time.
+    pub fn sum(&self, what: Counted) -> Count {
+        self.slots.get(&what).map_or_else(Count::default, Slot::sum)
+    }
+
     /// The merged value, for a reply. Never less than in an earlier reply.
     pub fn read(&mut self, what: Counted) -> Count {
+        self.read_with(what, Count::default())
+    }
+
+    /// The same, with what is counted elsewhere now.
+    pub fn read_with(&mut self, what: Counted, more: Count) -> Count {
         let slot = self.slots.entry(what).or_default();
-        let sum = slot.live.values().fold(slot.finals, |a, &b| a.plus(b));
-        let value = sum.max(slot.floor);
+        let value = slot.sum().plus(more).max(slot.floor);
         debug_assert!(
             slot.floor.packets <= value.packets && slot.floor.bytes <= value.bytes,
             "merged counters never go back"

@@ -9,6 +9,7 @@ mod groups;
 mod messages;
 mod meters;
 mod rules;
+mod stats;
 
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,10 @@ pub struct Meta {
     pub bucket_mask: u32,
     /// Ifindex of the recirculation device's receiving side.
     pub recirculation_ifindex: u32,
+    /// Switch slots.
+    pub switches: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// [`NetworkEntry::flags`]: clock tags are neither checked nor obeyed. For demonstrations only.
@@ -101,6 +105,14 @@ pub struct SwitchEntry {
     pub event_burst: u32,
     /// Zero.
     pub pad: [u32; 6],
+}
+
+/// Tables of a switch in [`crate::maps::MISSES`]: those that rules can be in.
+pub const MISS_TABLES: u32 = crate::GROUP_TABLE as u32;
+
+/// Where packets are counted that matched no rule of a table, within the row of a CPU.
+pub const fn miss_index(switch_slot: u32, table: u32) -> u32 {
+    switch_slot * MISS_TABLES + (table & (MISS_TABLES - 1))
 }
 
 /// A table's word in [`crate::maps::TABLES`]: where its run of tuples starts and how many there are, published as one word.

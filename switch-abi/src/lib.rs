@@ -60,6 +60,8 @@ pub mod maps {
     /// mmap-able `ARRAY` of [`crate::PortCounters`], by `cpu * Meta::ports + port slot`. Slot 0 takes
     /// the drops of frames that belong to no port (underlay).
     pub const PORT_COUNTERS: &str = "PORT_COUNTERS";
+    /// mmap-able `ARRAY` of `u64`, by `cpu * entries / Meta::cpus + `[`crate::miss_index`]: packets that matched no rule of a table.
+    pub const MISSES: &str = "MISSES";
     /// mmap-able `ARRAY` of `u32` [`crate::DeviceRef`] words, by ifindex.
     pub const DEVICES: &str = "DEVICES";
     /// mmap-able `ARRAY` of [`crate::PeerEntry`], by peer slot.

@@ -80,3 +80,30 @@ reasons! {
     /// The switch has sent its controller as much as it may: the controller does not hear of this packet.
     PacketInLimit = 26, "packet-in-limit";
 }
+
+/// Where on a port's way a drop happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropSide {
+    /// The rules ask for it, or have no rule for the packet.
+    Rules,
+    /// On the way in, or while rules were run.
+    In,
+    /// On the way out.
+    Out,
+}
+
+impl DropReason {
+    /// What OpenFlow's port counters take it for (OpenFlow 1.3.5, 7.3.5.7: rx_dropped, tx_dropped).
+    pub const fn side(self) -> DropSide {
+        match self {
+            DropReason::TableMiss | DropReason::RuleDrop | DropReason::OutputToInPort => {
+                DropSide::Rules
+            }
+            DropReason::PortDown
+            | DropReason::NoPath
+            | DropReason::TooBig
+            | DropReason::RedirectFailed => DropSide::Out,
+            _ => DropSide::In,
+        }
+    }
+}

@@ -78,6 +78,7 @@ async fn idle(session: &mut Session) -> Option<u64> {
                 switch_id: 10,
                 rules: true,
                 rule_ids: vec![1],
+                devices: false,
             })
         })
         .await;

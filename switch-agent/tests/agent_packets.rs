@@ -75,6 +75,7 @@ fn packets_are_forwarded_and_the_controller_hears_of_them() {
                     switch_id: 0,
                     rules: true,
                     rule_ids: Vec::new(),
+                    devices: false,
                 })
             })
             .await;

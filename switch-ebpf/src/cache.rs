@@ -51,7 +51,7 @@ struct Entry {
     port: u32,
     /// Longest L3 packet that goes out; 0: any.
     mtu: u32,
-    /// Why it is dropped.
+    /// Why it is dropped; above that, for one that matched no rule, the table's [`switch_abi::miss_index`].
     reason: u32,
     /// Rules to count; 0: no more.
     rules: [u32; RULES],
@@ -189,6 +189,9 @@ fn again<P: Packet>(packet: P, entry: &Entry, flow: &Flow, slot: u32, length: u3
     }
     if entry.ifindex == 0 {
         counters::drop(entry.port, entry.reason);
+        if entry.reason & 0xff == DropReason::TableMiss as u32 {
+            counters::lime_missed(entry.reason >> 8);
+        }
         return Some(P::DROP);
     }
     counters::tx(entry.port, length);
@@ -208,7 +211,7 @@ pub fn remember(state: &mut State, reason: Option<DropReason>) {
         Some(reason @ (DropReason::TableMiss | DropReason::RuleDrop))
             if state.done == 0 && state.pending.ifindex == 0 =>
         {
-            (state.port, 0, reason as u32)
+            (state.port, 0, reason as u32 | state.missed << 8)
         }
         None if state.done == 1 && state.pending.ifindex != 0 && state.pending.peer == 0 => {
             let slot = state.pending.count_port;

@@ -1,6 +1,6 @@
 //! Counters: per-CPU rows of two arrays that the agent sums up.
 
-use crate::maps::{PORT_COUNTERS, RULE_COUNTERS, port_stride, rule_stride};
+use crate::maps::{MISSES, PORT_COUNTERS, RULE_COUNTERS, miss_stride, port_stride, rule_stride};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use switch_abi::{DROP_REASONS, DropReason, PortCounters};
 
@@ -65,6 +65,18 @@ pub fn drop(slot: u32, reason: u32) -> u32 {
         let index = reason as usize & (DROP_REASONS - 1);
         // SAFETY: this CPU alone writes the entry; the index is within the array.
         unsafe { *(&raw mut (*counters).drops).cast::<u64>().add(index) += 1 };
+    }
+    0
+}
+
+/// Counts a packet that matched no rule of the table with this [`switch_abi::miss_index`]. A global function, so that the kernel verifies
+/// it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lime_missed(index: u32) -> u32 {
+    if let Some(count) = MISSES.get_ptr_mut(cpu() * miss_stride() + index) {
+        // SAFETY: this CPU alone writes the entry.
+        unsafe { *count += 1 };
     }
     0
 }

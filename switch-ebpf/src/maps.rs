@@ -7,8 +7,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, RingBuf},
 };
 use switch_abi::{
-    DeviceRef, MAX_IFINDEX, MAX_TABLES, Meta, NetworkEntry, PeerEntry, PortCounters, PortEntry,
-    RuleCounters, RuleEntry, SwitchEntry, TunnelPeerKey, TunnelPortKey, TupleEntry,
+    DeviceRef, MAX_IFINDEX, MAX_TABLES, MISS_TABLES, Meta, NetworkEntry, PeerEntry, PortCounters,
+    PortEntry, RuleCounters, RuleEntry, SwitchEntry, TunnelPeerKey, TunnelPortKey, TupleEntry,
 };
 
 #[map]
@@ -27,6 +27,9 @@ pub static BUCKETS: Array<u32> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 pub static RULES: Array<RuleEntry> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
 pub static RULE_COUNTERS: Array<RuleCounters> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+/// Packets that matched no rule, in a row per CPU by [`switch_abi::miss_index`].
+#[map]
+pub static MISSES: Array<u64> = Array::with_max_entries(16 * MISS_TABLES, BPF_F_MMAPABLE);
 #[map]
 pub static PORTS: Array<PortEntry> = Array::with_max_entries(64, BPF_F_MMAPABLE);
 #[map]
@@ -48,6 +51,9 @@ static RULE_STRIDE: u32 = 1024;
 /// Set by the agent when it loads the object: [`Meta::ports`].
 #[unsafe(no_mangle)]
 static PORT_STRIDE: u32 = 64;
+/// Set by the agent when it loads the object: entries of [`MISSES`] per CPU.
+#[unsafe(no_mangle)]
+static MISS_STRIDE: u32 = 16 * MISS_TABLES;
 /// Set by the agent when it loads the object: [`Meta::bucket_mask`].
 #[unsafe(no_mangle)]
 static BUCKET_MASK: u32 = 1023;
@@ -67,6 +73,13 @@ pub fn rule_stride() -> u32 {
 pub fn port_stride() -> u32 {
     // SAFETY: as in `rule_stride`.
     unsafe { core::ptr::read_volatile(&PORT_STRIDE) }
+}
+
+/// Row length of [`MISSES`].
+#[inline(always)]
+pub fn miss_stride() -> u32 {
+    // SAFETY: as in `rule_stride`.
+    unsafe { core::ptr::read_volatile(&MISS_STRIDE) }
 }
 
 /// Number of buckets less one.

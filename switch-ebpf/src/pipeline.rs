@@ -17,7 +17,7 @@ use crate::{
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use switch_abi::{
     BUCKET_NO_PORT, DEVICE_UNDERLAY, DropReason, PART_BUCKET, PART_HEAD, PORT_LOCAL, PORT_REMOTE,
-    PortEntry, TUNNEL_DELIVER, TUNNEL_GROUP, TUNNEL_PROCESS, TunnelPortKey,
+    PortEntry, TUNNEL_DELIVER, TUNNEL_GROUP, TUNNEL_PROCESS, TunnelPortKey, miss_index,
 };
 
 /// The reserved port number of the controller, where packets come from that came in by no port.
@@ -282,6 +282,11 @@ fn process<P: Packet>(
     };
     if let Some(reason) = reason {
         counters::dropped(state.port, reason);
+    }
+    state.missed = 0;
+    if state.end == END_MISS {
+        state.missed = miss_index(state.switch_slot, state.table);
+        counters::lime_missed(state.missed);
     }
     cache::remember(state, reason);
     Ok(output::finish(packet, state))

@@ -146,6 +146,8 @@ pub struct State {
     pub reshaped: u32,
     /// 1: an action failed because the kernel refused to change the packet.
     pub refused: u32,
+    /// Where the packet is counted that matched no rule of its last table: [`switch_abi::miss_index`]; else 0.
+    pub missed: u32,
     /// How often classification went on with a packet that was changed: [`crate::execute`].
     pub resumes: u32,
     /// Of a packet that is to be segmented: by how many bytes it is longer than a segment; else 0.

@@ -239,6 +239,7 @@ fn network(scenario: &Scenario) -> Network {
             moving: None,
             mtu: 1500,
             no_flood: false,
+            since: 0,
         };
         network.ports.insert(id, port);
     }

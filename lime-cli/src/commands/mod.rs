@@ -12,6 +12,7 @@ pub mod network;
 pub mod packet_out;
 pub mod port;
 pub mod rule;
+pub mod statistics;
 pub mod stats;
 pub mod switch;
 

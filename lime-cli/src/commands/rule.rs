@@ -6,6 +6,7 @@ use lime_core::flow::ofctl::{parse_filter, parse_mod, parse_modify};
 use lime_core::flow::{FlowMod, Rule, RuleFilter};
 use lime_proto::v1;
 
+use super::statistics;
 use crate::client::Context;
 use crate::error::CliError;
 use crate::flows::{bad_flow, read_lines};
@@ -57,12 +58,19 @@ pub enum Command {
         #[command(flatten)]
         filters: DelFilters,
     },
+    /// Sum the counters of rules
+    Aggregate {
+        #[arg(value_name = "NET/SWITCH")]
+        switch: SwitchName,
+        /// Only of rules within this: fields as in a flow, table=, cookie=VALUE/MASK, out_port=, out_group=
+        filter: Option<String>,
+    },
     /// Print rules as `ovs-ofctl dump-flows` does
     #[command(visible_alias = "list")]
     Dump {
         #[arg(value_name = "NET/SWITCH")]
         switch: SwitchName,
-        /// Only rules within this: fields as in a flow, table=, cookie=VALUE/MASK
+        /// Only rules within this: fields as in a flow, table=, cookie=VALUE/MASK, out_port=, out_group=
         filter: Option<String>,
         /// Leave the counters out: what is printed is input for `lime rule add --file`
         #[arg(long)]
@@ -155,12 +163,25 @@ pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
             no_stats,
             exact,
         } => {
-            let filter = match &filter {
-                None => RuleFilter::all(),
-                Some(text) => parse_filter(text, false).map_err(|e| bad_flow(text, &e))?,
-            };
-            dump(ctx, &switch, &filter, !no_stats, exact).await
+            dump(
+                ctx,
+                &switch,
+                &filter_of(filter.as_deref())?,
+                !no_stats,
+                exact,
+            )
+            .await
         }
+        Command::Aggregate { switch, filter } => {
+            statistics::aggregate(ctx, &switch, &filter_of(filter.as_deref())?).await
+        }
+    }
+}
+
+fn filter_of(text: Option<&str>) -> Result<RuleFilter, CliError> {
+    match text {
+        None => Ok(RuleFilter::all()),
+        Some(text) => parse_filter(text, false).map_err(|e| bad_flow(text, &e)),
     }
 }
 

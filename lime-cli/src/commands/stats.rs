@@ -26,6 +26,15 @@ struct PortStats {
     tx_bytes: u64,
     /// By the reason's name.
     drops: BTreeMap<String, u64>,
+    rx_dropped: u64,
+    tx_dropped: u64,
+    rx_errors: u64,
+    tx_errors: u64,
+    rx_frame_errors: u64,
+    rx_over_errors: u64,
+    rx_crc_errors: u64,
+    collisions: u64,
+    duration_ms: u64,
 }
 
 impl From<v1::PortStatsOf> for PortStats {
@@ -38,6 +47,15 @@ impl From<v1::PortStatsOf> for PortStats {
             tx_packets: c.tx_packets,
             tx_bytes: c.tx_bytes,
             drops: c.drops.into_iter().filter(|(_, n)| *n > 0).collect(),
+            rx_dropped: c.rx_dropped,
+            tx_dropped: c.tx_dropped,
+            rx_errors: c.rx_errors,
+            tx_errors: c.tx_errors,
+            rx_frame_errors: c.rx_frame_errors,
+            rx_over_errors: c.rx_over_errors,
+            rx_crc_errors: c.rx_crc_errors,
+            collisions: c.collisions,
+            duration_ms: p.duration_ms,
         }
     }
 }

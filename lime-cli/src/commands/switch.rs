@@ -6,7 +6,7 @@ use lime_core::model::PacketIns;
 use lime_proto::v1;
 use serde::Serialize;
 
-use super::port;
+use super::{port, statistics};
 use crate::client::{Client, Context};
 use crate::error::CliError;
 use crate::names::{self, Scope};
@@ -65,11 +65,14 @@ pub enum Command {
         #[arg(long, value_name = "HOST", value_parser = names::host)]
         from: String,
     },
+    #[command(flatten)]
+    Statistics(statistics::Command),
 }
 
 pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
     let mut client = ctx.connect().await?;
     match command {
+        Command::Statistics(command) => statistics::run(ctx, command).await,
         Command::Create {
             name,
             host,

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use lime_core::counters::{Count, Counted, Version};
-use lime_core::flow::Rule;
+use lime_core::counters::{Count, Counted, PortCounter, Version};
+use lime_core::flow::{Rule, RuleFilter, TABLES};
 use lime_core::{HostId, PortId, RuleId, SwitchId};
 use lime_proto::v1;
 
@@ -13,6 +13,9 @@ use crate::store::{Change, CounterRecord};
 
 /// Drop reasons that are kept of one port on one host.
 const MAX_REASONS: usize = 64;
+
+/// Queues that are kept of one port on one host.
+const MAX_QUEUES: usize = 4096;
 
 /// Whose counts are final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,12 @@ impl State {
         self.observe_rules(host, &counters.rules);
         for (what, value) in counters.ports.iter().flat_map(counted_of_port) {
             self.counters.observe(host, what, 0, value);
+        }
+        for (what, value) in counters.misses.iter().filter_map(counted_of_misses) {
+            let here = |id| what.is_of_tables(id) && self.model.has_instance(id, host);
+            if self.model.switches.keys().any(|id| here(*id)) {
+                self.counters.observe(host, what, 0, value);
+            }
         }
         for port in &counters.ports {
             let drops = port.counters.as_ref().map(|c| c.drops.clone());
@@ -79,6 +88,8 @@ impl State {
         }
         let ports = counters.ports.iter().flat_map(counted_of_port);
         values.extend(ports.map(|(what, value)| ((what, 0), value)));
+        let misses = counters.misses.iter().filter_map(counted_of_misses);
+        values.extend(misses.map(|(what, value)| ((what, 0), value)));
         for live in self.counters.live_on(host) {
             values.entry(live).or_default();
         }
@@ -87,8 +98,9 @@ impl State {
             let meant = match finals {
                 Finals::Member => true,
                 Finals::Instance(switch) => {
-                    matches!(what, Counted::Rule(_))
-                        && self.rules.counted_as(switch, RuleId(version)).is_some()
+                    what.is_of_tables(switch)
+                        || matches!(what, Counted::Rule(_))
+                            && self.rules.counted_as(switch, RuleId(version)).is_some()
                 }
             };
             if !meant {
@@ -98,6 +110,18 @@ impl State {
             changes.push(self.kept(what));
         }
         changes
+    }
+
+    /// These are gone. Returns what is to be stored.
+    pub fn forget_counters(&mut self, gone: impl Fn(&Counted) -> bool) -> Vec<Change> {
+        let network = self.model.id;
+        let gone = self.counters.select(gone).into_iter();
+        let changes = gone.map(|what| {
+            self.counters.forget(what);
+            self.unsaved.remove(&what);
+            Change::no_counter(network, what)
+        });
+        changes.collect()
     }
 
     /// What the store keeps of a counter.
@@ -199,14 +223,20 @@ impl State {
         all
     }
 
-    /// A rule with its merged counters.
-    pub fn rule_stats(&mut self, switch: SwitchId, stats: bool) -> Vec<v1::RuleStats> {
+    /// The rules that a filter selects, by table, priority and age, with their merged counters if asked for.
+    pub fn rule_stats(
+        &mut self,
+        switch: SwitchId,
+        filter: &RuleFilter,
+        stats: bool,
+    ) -> Vec<v1::RuleStats> {
         let Some(table) = self.rules.table(switch) else {
             return Vec::new();
         };
-        let mut all = Vec::with_capacity(table.len());
+        let selected = table.selected_by(filter);
+        let mut all = Vec::new();
         let now = self.shared.clock.now_ms();
-        for (id, rule) in table.iter() {
+        for (id, rule) in selected.filter_map(|id| Some((id, table.get(id)?))) {
             let count = if stats {
                 let counted = self.rules.counted_as(switch, id).unwrap_or(id);
                 self.unsaved.insert(Counted::Rule(counted));
@@ -248,12 +278,21 @@ impl State {
             // Before a restart, or on a host that has left.
             reasons.insert("earlier".to_owned(), drops.packets - named);
         }
+        let mut other = |which| read(Counted::Port(port, which)).packets;
         v1::PortCounters {
             rx_packets: rx.packets,
             rx_bytes: rx.bytes,
             tx_packets: tx.packets,
             tx_bytes: tx.bytes,
             drops: reasons,
+            rx_dropped: other(PortCounter::RxDropped),
+            tx_dropped: other(PortCounter::TxDropped),
+            rx_errors: other(PortCounter::RxErrors),
+            tx_errors: other(PortCounter::TxErrors),
+            rx_frame_errors: other(PortCounter::RxFrameErrors),
+            rx_over_errors: other(PortCounter::RxOverErrors),
+            rx_crc_errors: other(PortCounter::RxCrcErrors),
+            collisions: other(PortCounter::Collisions),
         }
     }
 
@@ -288,14 +327,49 @@ fn count_of_rule(rule: &v1::RuleCounters) -> Count {
     }
 }
 
-fn counted_of_port(port: &v1::PortCountersOf) -> [(Counted, Count); 3] {
+fn counted_of_misses(misses: &v1::TableMisses) -> Option<(Counted, Count)> {
+    let table = u8::try_from(misses.table).ok().filter(|t| *t < TABLES)?;
+    let packets = Count {
+        packets: misses.packets,
+        bytes: 0,
+    };
+    Some((
+        Counted::TableMisses(SwitchId(misses.switch_id), table),
+        packets,
+    ))
+}
+
+fn counted_of_port(port: &v1::PortCountersOf) -> Vec<(Counted, Count)> {
     let id = PortId(port.port_id);
     let c = port.counters.clone().unwrap_or_default();
     let drops = c.drops.values().fold(0u64, |a, &b| a.saturating_add(b));
     let count = |packets, bytes| Count { packets, bytes };
-    [
+    let mut all = vec![
         (Counted::PortRx(id), count(c.rx_packets, c.rx_bytes)),
         (Counted::PortTx(id), count(c.tx_packets, c.tx_bytes)),
         (Counted::PortDrops(id), count(drops, 0)),
-    ]
+    ];
+    let others = [
+        (PortCounter::RxDropped, c.rx_dropped),
+        (PortCounter::TxDropped, c.tx_dropped),
+        (PortCounter::RxErrors, c.rx_errors),
+        (PortCounter::TxErrors, c.tx_errors),
+        (PortCounter::RxFrameErrors, c.rx_frame_errors),
+        (PortCounter::RxOverErrors, c.rx_over_errors),
+        (PortCounter::RxCrcErrors, c.rx_crc_errors),
+        (PortCounter::Collisions, c.collisions),
+    ];
+    let others = others.into_iter().filter(|(_, n)| *n != 0);
+    all.extend(others.map(|(which, n)| (Counted::Port(id, which), count(n, 0))));
+    for queue in port.queues.iter().take(MAX_QUEUES) {
+        let sent = count(queue.packets, queue.bytes);
+        all.push((Counted::Queue(id, queue.queue_id), sent));
+        if queue.drops != 0 {
+            all.push((
+                Counted::QueueDrops(id, queue.queue_id),
+                count(queue.drops, 0),
+            ));
+        }
+    }
+    all
 }

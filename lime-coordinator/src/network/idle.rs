@@ -85,6 +85,7 @@ impl State {
                     switch_id: switch.0,
                     rules: true,
                     rule_ids: ids.iter().map(|id| id.0).collect(),
+                    devices: false,
                 })
             });
             let host = *host;

@@ -1,6 +1,6 @@
 //! From when until when a rule is there, and what of it is told and kept when it has gone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use lime_core::counters::{Count, Counted};
 use lime_core::log::{Entry, EntryKind, Removed};
@@ -119,19 +119,37 @@ impl State {
             if removed.is_told() {
                 self.tell_removed(*switch, entry, removed, count, now);
             }
-            if removed.is_reported() {
+            if removed.goes_on {
                 changes.push(self.kept(what));
             }
             self.forget_rule(removed.id);
         }
+        let mut tables: HashMap<RuleId, u8> = HashMap::new();
+        for removed in remove
+            .iter()
+            .chain(passed)
+            .filter(|r| r.rule.part.is_none())
+        {
+            tables.insert(removed.counted_as(), removed.rule.table);
+        }
+        let mut ended = BTreeSet::new();
         for counts in self.rules.settle(&entry.kind) {
             let what = Counted::Rule(counts);
+            let count = self.counters.sum(what);
+            if let Some(table) = tables.get(&counts)
+                && count != Count::default()
+            {
+                let of_table = Counted::TableEnded(*switch, *table);
+                self.counters.add(of_table, count);
+                ended.insert(of_table);
+            }
             if self.counters.kept(what) != <(Count, Count)>::default() {
                 changes.push(Change::no_counter(network, what));
             }
             self.unsaved.remove(&what);
             self.counters.forget(what);
         }
+        changes.extend(ended.into_iter().map(|what| self.kept(what)));
         for added in add {
             let table = self.rules.table(*switch);
             if added.continues.is_some() || table.is_none_or(|t| t.get(added.id).is_none()) {

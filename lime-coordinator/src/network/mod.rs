@@ -14,6 +14,7 @@ mod idle;
 mod lifetimes;
 mod packet_out;
 mod state;
+mod statistics;
 mod updates;
 mod wire;
 
@@ -32,7 +33,7 @@ use crate::shared::Shared;
 pub use controllers::{Connection, QUEUE, Sink};
 pub use counters::Finals;
 pub use state::State;
-pub use updates::MAX_MODS;
+pub use updates::{MAX_MODS, MAX_RULES};
 
 /// Jobs that may wait.
 const MAILBOX: usize = 4096;

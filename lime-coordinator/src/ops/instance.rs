@@ -5,7 +5,7 @@ use lime_core::model::InstanceState;
 use lime_core::{HostId, SwitchId};
 use tonic::Status;
 
-use super::{Operation, agent_error};
+use super::{CountersOf, Operation, agent_error};
 use crate::network::Finals;
 
 impl Operation {
@@ -123,7 +123,7 @@ impl Operation {
         }
         // ... and what was under way to this one is relayed by it.
         self.pause(self.shared.config.drain).await;
-        let finals = self.read_counters(host, Some(switch), true).await?;
+        let finals = self.read_counters(host, CountersOf::Switch(switch)).await?;
         self.drop_instance(switch, host, Some(finals)).await?;
         self.release_member(host).await
     }

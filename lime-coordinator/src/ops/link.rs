@@ -17,6 +17,7 @@ impl Operation {
         a: (SwitchId, Option<PortNo>),
         b: (SwitchId, Option<PortNo>),
     ) -> Result<(PortId, PortId), Status> {
+        let since = self.shared.clock.now_ms();
         let ends = self
             .change(move |n| {
                 let a_no = free_number(n, a.0, a.1)?;
@@ -31,6 +32,7 @@ impl Operation {
                         moving: None,
                         mtu: LINK_MTU,
                         no_flood: false,
+                        since,
                     };
                     n.ports.insert(id, port);
                 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use lime_core::HostId;
 use lime_core::log::EntryKind;
 use lime_core::migration::tunnel_overhead;
 use lime_core::model::MemberState;
+use lime_core::{HostId, RuleId, SwitchId};
 use lime_proto::v1;
 use tonic::Status;
 use v1::coordinator_message::Message;
@@ -13,6 +13,17 @@ use v1::coordinator_message::Message;
 use super::{Operation, agent_error};
 use crate::network::Finals;
 use crate::store::Change;
+
+/// Which counters.
+#[derive(Clone, Debug)]
+pub enum CountersOf {
+    /// Of all ports, their devices and queues.
+    Ports,
+    /// Of a switch: its rules, groups and tables, and its ports without their devices.
+    Switch(SwitchId),
+    /// Of these rules of a switch only.
+    Rules(SwitchId, Vec<RuleId>),
+}
 
 impl Operation {
     /// Makes the host a member, if it is none.
@@ -124,7 +135,7 @@ impl Operation {
                 .complete(move |s| s.seq.submit(EntryKind::Retire { switch: None, host })),
         )
         .await?;
-        let counters = self.read_counters(host, None, false).await?;
+        let counters = self.read_counters(host, CountersOf::Ports).await?;
         self.drop_member(host, Some(counters)).await
     }
 
@@ -193,22 +204,32 @@ impl Operation {
         self.configure_all().await
     }
 
-    /// A host's counters, of one switch or (without rules) of all ports.
+    /// Counters of a host.
     pub async fn read_counters(
         &self,
         host: HostId,
-        switch: Option<lime_core::SwitchId>,
-        rules: bool,
+        wanted: CountersOf,
     ) -> Result<v1::Counters, Status> {
         let done = self
             .request(host, move |state, request_id| {
-                Message::ReadCounters(v1::ReadCounters {
+                let mut read = v1::ReadCounters {
                     request_id,
                     network: state.model.id.0,
-                    switch_id: switch.map_or(0, |s| s.0),
-                    rules,
-                    rule_ids: Vec::new(),
-                })
+                    ..Default::default()
+                };
+                match &wanted {
+                    CountersOf::Ports => read.devices = true,
+                    CountersOf::Switch(switch) => {
+                        read.switch_id = switch.0;
+                        read.rules = true;
+                    }
+                    CountersOf::Rules(switch, ids) => {
+                        read.switch_id = switch.0;
+                        read.rules = true;
+                        read.rule_ids = ids.iter().map(|id| id.0).collect();
+                    }
+                }
+                Message::ReadCounters(read)
             })
             .await?;
         match done.result {

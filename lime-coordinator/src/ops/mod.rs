@@ -24,6 +24,7 @@ use v1::coordinator_message::Message;
 use crate::network::{Handle, State};
 use crate::shared::Shared;
 
+pub use member::CountersOf;
 pub use moving::MoveTo;
 pub use port::{DEFAULT_MTU, NewPort, check_device_name};
 

@@ -1,6 +1,5 @@
 //! Ports are made and deleted.
 
-use lime_core::counters::Counted;
 use lime_core::model::{Device, Place, Port};
 use lime_core::{PortId, PortNo, SwitchId};
 use lime_proto::v1;
@@ -79,6 +78,7 @@ impl Operation {
     async fn make_port(&self, new: NewPort) -> Result<PortId, Status> {
         self.ensure_member(new.device.host).await?;
         let (switch, no) = (new.switch, new.no);
+        let since = self.shared.clock.now_ms();
         let id = self
             .change(move |n| {
                 let no = free_number(n, switch, no)?;
@@ -91,6 +91,7 @@ impl Operation {
                     moving: None,
                     mtu: new.mtu,
                     no_flood: new.no_flood,
+                    since,
                 };
                 n.ports.insert(id, port);
                 Ok::<PortId, Status>(id)
@@ -131,20 +132,12 @@ impl Operation {
         let commit = self
             .network
             .call(move |s| {
-                let network = s.model.id;
                 let mut changes = Vec::new();
                 for id in ids {
                     s.model.ports.remove(&id);
                     s.down.remove(&id);
                     s.device_mtus.remove(&id);
-                    for what in [
-                        Counted::PortRx(id),
-                        Counted::PortTx(id),
-                        Counted::PortDrops(id),
-                    ] {
-                        s.counters.forget(what);
-                        changes.push(crate::store::Change::no_counter(network, what));
-                    }
+                    changes.extend(s.forget_counters(|what| what.is_of_port(id)));
                 }
                 s.commit_with(changes)
             })

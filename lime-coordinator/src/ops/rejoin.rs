@@ -4,7 +4,7 @@ use lime_core::model::InstanceState;
 use lime_core::{HostId, SwitchId};
 use tonic::Status;
 
-use super::Operation;
+use super::{CountersOf, Operation};
 use crate::network::Finals;
 
 impl Operation {
@@ -25,7 +25,7 @@ impl Operation {
             if counted {
                 continue;
             }
-            let finals = self.read_counters(host, Some(switch), true).await?;
+            let finals = self.read_counters(host, CountersOf::Switch(switch)).await?;
             let commit = self
                 .network
                 .call(move |s| {

@@ -80,6 +80,7 @@ impl Operation {
                     changes.push(Change::no_counter(network, Counted::Rule(counts)));
                     s.counters.forget(Counted::Rule(counts));
                 }
+                changes.extend(s.forget_counters(|what| what.is_of_tables(id)));
                 (hosts, s.commit_with(changes))
             })
             .await?;

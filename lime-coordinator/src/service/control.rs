@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::Stream;
 use lime_core::Epoch;
+use lime_core::flow::RuleFilter;
 use lime_core::log::{StageError, Ticket};
 use lime_proto::v1;
 use tokio::time::timeout;
@@ -14,10 +15,12 @@ use v1::control_reply::Reply;
 use v1::control_request::Request as Asked;
 
 use super::bundles::Bundles;
+use super::describe::describe;
 use super::events::until_overflow;
 use super::groups::{group_mods_of, groups_of};
 use super::meters::{meter_mods_of, meters_of};
 use super::rules::{mods_of, packet_of, ports_of, rules_of};
+use super::statistics::{aggregate_stats, flow_stats, queue_stats, table_stats};
 use crate::network::{Connection, Handle, Sink, State};
 use crate::ops::Operation;
 use crate::shared::Shared;
@@ -185,18 +188,47 @@ impl Channel {
                         .await??;
                     return Ok(());
                 }
-                let (shared, network) = (Arc::clone(&self.shared), network.clone());
-                self.shared.tasks.spawn(async move {
-                    match rules_of(&shared, &network, &request).await {
-                        Ok(rules) => {
-                            let exact = false;
-                            let reply = v1::ListRulesResponse { rules, exact };
-                            connection.send(xid, Reply::FlowStats(reply))
-                        }
-                        Err(status) => connection.error(xid, &status),
-                    }
-                });
-                Ok(())
+                self.later(network, xid, move |shared, network| async move {
+                    let all = RuleFilter::all();
+                    let stats = request.stats;
+                    let rules = rules_of(&shared, &network, &request.switch, all, stats).await?;
+                    let exact = false;
+                    Ok(Reply::FlowStats(v1::ListRulesResponse { rules, exact }))
+                })
+            }
+            Asked::SelectedFlowStats(r) => {
+                same_network(network, &r.network)?;
+                self.later(network, xid, move |shared, network| async move {
+                    let stats = flow_stats(&shared, &network, r).await?;
+                    Ok(Reply::SelectedFlowStats(stats))
+                })
+            }
+            Asked::AggregateStats(r) => {
+                same_network(network, &r.network)?;
+                self.later(network, xid, move |shared, network| async move {
+                    let stats = aggregate_stats(&shared, &network, r).await?;
+                    Ok(Reply::AggregateStats(stats))
+                })
+            }
+            Asked::TableStats(r) => {
+                same_network(network, &r.network)?;
+                self.later(network, xid, move |shared, network| async move {
+                    let stats = table_stats(&shared, &network, r).await?;
+                    Ok(Reply::TableStats(stats))
+                })
+            }
+            Asked::QueueStats(r) => {
+                same_network(network, &r.network)?;
+                self.later(network, xid, move |shared, network| async move {
+                    let stats = queue_stats(&shared, &network, r).await?;
+                    Ok(Reply::QueueStats(stats))
+                })
+            }
+            Asked::Describe(r) => {
+                same_network(network, &r.network)?;
+                self.later(network, xid, move |_, network| async move {
+                    Ok(Reply::Description(describe(&network, r).await?))
+                })
             }
             Asked::UpdateGroups(request) => {
                 same_network(network, &request.network)?;
@@ -245,16 +277,12 @@ impl Channel {
                 let taken = self.bundles.take(request.bundle_id);
                 self.done(xid, taken.map(drop))
             }
-            Asked::GroupStats(request) => {
-                same_network(network, &request.network)?;
-                let (shared, network) = (Arc::clone(&self.shared), network.clone());
-                self.shared.tasks.spawn(async move {
-                    match groups_of(&shared, &network, &request).await {
-                        Ok(groups) => connection.send(xid, Reply::GroupStats(groups)),
-                        Err(status) => connection.error(xid, &status),
-                    }
-                });
-                Ok(())
+            Asked::GroupStats(r) => {
+                same_network(network, &r.network)?;
+                self.later(network, xid, move |shared, network| async move {
+                    let groups = groups_of(&shared, &network, &r).await?;
+                    Ok(Reply::GroupStats(groups))
+                })
             }
             Asked::UpdateMeters(request) => {
                 same_network(network, &request.network)?;
@@ -271,31 +299,42 @@ impl Channel {
                 })
                 .await
             }
-            Asked::MeterStats(request) => {
-                same_network(network, &request.network)?;
-                let (shared, network) = (Arc::clone(&self.shared), network.clone());
-                self.shared.tasks.spawn(async move {
-                    match meters_of(&shared, &network, &request).await {
-                        Ok(meters) => connection.send(xid, Reply::MeterStats(meters)),
-                        Err(status) => connection.error(xid, &status),
-                    }
-                });
-                Ok(())
+            Asked::MeterStats(r) => {
+                same_network(network, &r.network)?;
+                self.later(network, xid, move |shared, network| async move {
+                    let meters = meters_of(&shared, &network, &r).await?;
+                    Ok(Reply::MeterStats(meters))
+                })
             }
-            Asked::PortStats(request) => {
-                same_network(network, &request.network)?;
-                let (shared, network) = (Arc::clone(&self.shared), network.clone());
-                self.shared.tasks.spawn(async move {
-                    match ports_of(&shared, &network, &request.switch).await {
-                        Ok(ports) => {
-                            connection.send(xid, Reply::PortStats(v1::PortStatsResponse { ports }))
-                        }
-                        Err(status) => connection.error(xid, &status),
-                    }
-                });
-                Ok(())
+            Asked::PortStats(r) => {
+                same_network(network, &r.network)?;
+                self.later(network, xid, move |shared, network| async move {
+                    let ports = ports_of(&shared, &network, &r.switch).await?;
+                    Ok(Reply::PortStats(v1::PortStatsResponse { ports }))
+                })
             }
         }
+    }
+
+    /// Answers with what takes a while, and goes on with the next request meanwhile.
+    fn later<F>(
+        &self,
+        network: &Handle,
+        xid: u64,
+        ask: impl FnOnce(Arc<Shared>, Handle) -> F + Send + 'static,
+    ) -> Result<(), Status>
+    where
+        F: Future<Output = Result<Reply, Status>> + Send + 'static,
+    {
+        let asked = ask(Arc::clone(&self.shared), network.clone());
+        let connection = self.connection.clone();
+        self.shared.tasks.spawn(async move {
+            match asked.await {
+                Ok(reply) => connection.send(xid, reply),
+                Err(status) => connection.error(xid, &status),
+            }
+        });
+        Ok(())
     }
 
     /// Answers what is done at once.

@@ -9,6 +9,7 @@ use tonic::Status;
 use super::rules::{convert, gather};
 use super::{LimeService, number};
 use crate::network::Handle;
+use crate::ops::CountersOf;
 use crate::shared::Shared;
 
 /// The domain's form of a change.
@@ -27,7 +28,7 @@ pub(super) async fn meters_of(
         .call(move |s| s.switch(&name).map(|s| s.id))
         .await??;
     if with_stats {
-        gather(shared, network, Some(switch), true).await?;
+        gather(shared, network, CountersOf::Switch(switch)).await?;
     }
     network
         .call(move |s| {

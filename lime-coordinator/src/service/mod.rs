@@ -2,6 +2,7 @@
 
 mod bundles;
 mod control;
+mod describe;
 mod events;
 mod groups;
 mod hosts;
@@ -11,6 +12,7 @@ mod migrations;
 mod networks;
 mod ports;
 mod rules;
+mod statistics;
 mod switches;
 
 use std::pin::Pin;
@@ -28,6 +30,7 @@ use crate::ops::Operation;
 use crate::shared::Shared;
 
 pub use control::ControlService;
+pub use statistics::StatisticsService;
 
 /// Serves [`v1::lime_server::Lime`].
 #[derive(Debug)]

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use lime_core::SwitchId;
-use lime_core::flow::{FlowMod, SwitchMod};
+use lime_core::flow::{FlowMod, RuleFilter, SwitchMod};
 use lime_proto::convert::ConvertError;
 use lime_proto::v1;
 use tokio::sync::oneshot;
@@ -11,11 +10,14 @@ use tonic::Status;
 
 use super::{LimeService, Out};
 use crate::network::Handle;
-use crate::ops::Operation;
+use crate::ops::{CountersOf, Operation};
 use crate::shared::Shared;
 
 /// Rules in one message of a list.
-const PART: usize = 2000;
+pub(super) const PART: usize = 2000;
+
+/// So many rules are asked for by their numbers, and not with all of their switch.
+const FEW: usize = 1000;
 
 /// The domain's form of an update.
 pub(super) fn mods_of(mods: Vec<v1::FlowMod>) -> Result<Vec<SwitchMod>, Status> {
@@ -33,27 +35,27 @@ pub(super) fn convert<T, M>(
         .collect()
 }
 
-/// Brings the counters of a network's members together. `rules`: those of this switch, else only of ports.
+/// Brings the counters of a network's members together.
 pub(super) async fn gather(
     shared: &Arc<Shared>,
     network: &Handle,
-    switch: Option<SwitchId>,
-    rules: bool,
+    wanted: CountersOf,
 ) -> Result<(), Status> {
+    let switch = match wanted {
+        CountersOf::Ports => None,
+        CountersOf::Switch(switch) | CountersOf::Rules(switch, _) => Some(switch),
+    };
     let hosts = network
         .call(move |s| {
             let members = s.model.members.keys().copied();
-            let asked = members.filter(|h| {
-                let instance = switch.is_none_or(|sw| s.model.has_instance(sw, *h));
-                !rules || instance
-            });
+            let asked = members.filter(|h| switch.is_none_or(|sw| s.model.has_instance(sw, *h)));
             asked.collect::<Vec<_>>()
         })
         .await?;
     let op = Operation::new(shared, network);
     let replies = hosts.into_iter().map(|host| {
-        let op = &op;
-        async move { Ok::<_, Status>((host, op.read_counters(host, switch, rules).await?)) }
+        let (op, wanted) = (&op, wanted.clone());
+        async move { Ok::<_, Status>((host, op.read_counters(host, wanted).await?)) }
     });
     for reply in futures_util::future::join_all(replies).await {
         let (host, counters) = reply?;
@@ -62,28 +64,43 @@ pub(super) async fn gather(
     Ok(())
 }
 
-/// A switch's rules, with their counters.
+/// The rules of a switch that a filter selects, with their counters if asked for.
 pub(super) async fn rules_of(
     shared: &Arc<Shared>,
     network: &Handle,
-    request: &v1::ListRulesRequest,
+    switch: &str,
+    filter: RuleFilter,
+    stats: bool,
 ) -> Result<Vec<v1::RuleStats>, Status> {
-    let (name, stats) = (request.switch.clone(), request.stats);
-    if stats && request.exact {
-        let (reply, answer) = oneshot::channel();
-        network
-            .call(move |s| s.cut(&name, move |stats| drop(reply.send(stats))))
-            .await??;
-        let gone = |_| Status::unavailable(format!("network {} is closing", network.name));
-        return answer.await.map_err(gone)?;
-    }
-    let switch = network
-        .call(move |s| s.switch(&name).map(|s| s.id))
+    let (name, which) = (switch.to_owned(), filter.clone());
+    let (switch, few) = network
+        .call(move |s| {
+            let switch = s.switch(&name)?.id;
+            let table = s.rules.table(switch);
+            let ids = table.into_iter().flat_map(|t| t.selected_by(&which));
+            let ids: Vec<_> = ids.take(FEW + 1).collect();
+            Ok::<_, Status>((switch, (ids.len() <= FEW).then_some(ids)))
+        })
         .await??;
-    if stats {
-        gather(shared, network, Some(switch), true).await?;
+    match few {
+        _ if !stats => {}
+        Some(ids) if ids.is_empty() => {}
+        Some(ids) => gather(shared, network, CountersOf::Rules(switch, ids)).await?,
+        None => gather(shared, network, CountersOf::Switch(switch)).await?,
     }
-    network.call(move |s| s.rule_stats(switch, stats)).await
+    network
+        .call(move |s| s.rule_stats(switch, &filter, stats))
+        .await
+}
+
+/// A switch's rules with their counters at one entry of the log.
+async fn exact_rules_of(network: &Handle, switch: String) -> Result<Vec<v1::RuleStats>, Status> {
+    let (reply, answer) = oneshot::channel();
+    network
+        .call(move |s| s.cut(&switch, move |stats| drop(reply.send(stats))))
+        .await??;
+    let gone = |_| Status::unavailable(format!("network {} is closing", network.name));
+    answer.await.map_err(gone)?
 }
 
 /// Ports' counters.
@@ -102,24 +119,26 @@ pub(super) async fn ports_of(
             s.switch(&known).map(|_| ())
         })
         .await??;
-    gather(shared, network, None, false).await?;
+    gather(shared, network, CountersOf::Ports).await?;
     network
         .call(move |s| {
             let mut wanted = Vec::new();
             for switch in s.model.switches.values() {
                 if only.is_empty() || switch.name == only {
                     let ports = s.model.ports_of(switch.id);
-                    wanted.extend(ports.iter().map(|p| (switch.name.clone(), p.no.0, p.id)));
+                    let ports = ports.iter();
+                    wanted.extend(ports.map(|p| (switch.name.clone(), p.no.0, p.id, p.since)));
                 }
             }
             let network = s.model.name.clone();
             let stats = wanted
                 .into_iter()
-                .map(|(switch, port_no, id)| v1::PortStatsOf {
+                .map(|(switch, port_no, id, since)| v1::PortStatsOf {
                     network: network.clone(),
                     switch,
                     port_no,
                     counters: Some(s.port_counters(id)),
+                    duration_ms: s.age(since),
                 });
             stats.collect()
         })
@@ -152,7 +171,12 @@ impl LimeService {
     ) -> Result<Out<v1::ListRulesResponse>, Status> {
         let network = self.network(&request.network)?;
         let exact = request.stats && request.exact;
-        let rules = rules_of(&self.shared, &network, &request).await?;
+        let rules = if exact {
+            exact_rules_of(&network, request.switch).await?
+        } else {
+            let all = RuleFilter::all();
+            rules_of(&self.shared, &network, &request.switch, all, request.stats).await?
+        };
         let mut parts = Vec::new();
         let mut rules = rules.into_iter().peekable();
         while rules.peek().is_some() {

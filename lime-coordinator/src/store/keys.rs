@@ -79,6 +79,10 @@ pub fn log(id: NetworkId, epoch: Epoch) -> Vec<u8> {
     [id.0.to_be_bytes(), epoch.0.to_be_bytes()].concat()
 }
 
+fn two(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
 /// Key of a counter.
 pub fn counter(id: NetworkId, what: Counted) -> Vec<u8> {
     let (kind, number) = match what {
@@ -86,6 +90,11 @@ pub fn counter(id: NetworkId, what: Counted) -> Vec<u8> {
         Counted::PortRx(port) => (2, port.0.into()),
         Counted::PortTx(port) => (3, port.0.into()),
         Counted::PortDrops(port) => (4, port.0.into()),
+        Counted::Port(port, which) => (5, two(port.0, u32::from(which as u8))),
+        Counted::Queue(port, queue) => (6, two(port.0, queue)),
+        Counted::QueueDrops(port, queue) => (7, two(port.0, queue)),
+        Counted::TableEnded(switch, table) => (8, two(switch.0, table.into())),
+        Counted::TableMisses(switch, table) => (9, two(switch.0, table.into())),
     };
     let mut key = network(id);
     key.push(kind);

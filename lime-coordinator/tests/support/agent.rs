@@ -706,6 +706,7 @@ impl Tables {
                         rx_bytes: *n * 100,
                         ..Default::default()
                     }),
+                    queues: Vec::new(),
                 })
                 .collect();
         }

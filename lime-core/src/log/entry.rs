@@ -80,9 +80,9 @@ impl Removed {
         self.why.is_some() && self.rule.flags.send_flow_removed
     }
 
-    /// Whether its last counts matter: hosts report them before they acknowledge its end.
+    /// Whether its last counts matter: hosts report them before they acknowledge its end. Those of rules do, for the counts of their table.
     pub fn is_reported(&self) -> bool {
-        self.goes_on || self.is_told()
+        self.goes_on || self.is_told() || self.rule.part.is_none()
     }
 
     /// Where its counts are kept.

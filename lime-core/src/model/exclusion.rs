@@ -138,6 +138,7 @@ mod tests {
             moving: Some(Moving::To(device(B))),
             mtu: 1500,
             no_flood: false,
+            since: 0,
         };
         n.ports.insert(port.id, port);
         assert!(!can_exclude(&n, A) && !can_exclude(&n, B) && can_exclude(&n, C));

@@ -3,9 +3,28 @@
 use std::mem::offset_of;
 
 use lime_core::{Epoch, NetworkId, PortId, RuleId, SwitchId};
-use switch_abi::{Action, RULE_LIVE, RuleEntry};
+use switch_abi::{Action, MISS_TABLES, RULE_LIVE, RuleEntry, miss_index};
 
+use super::state::Store;
 use super::{Datapath, PortCount, Result, RuleCount};
+
+impl Store {
+    /// Where the misses of a switch's tables are counted, and of which table each place is.
+    fn miss_places(&self, switch_slot: u32) -> impl Iterator<Item = (u32, usize)> + use<> {
+        let stride = self.maps.misses.len() / self.cpus;
+        (0..self.cpus).flat_map(move |cpu| {
+            let at = move |table| cpu * stride + miss_index(switch_slot, table);
+            (0..MISS_TABLES).map(move |table| (at(table), table as usize))
+        })
+    }
+
+    /// An instance that comes counts from zero.
+    pub(crate) fn clear_misses(&self, switch_slot: u32) {
+        for (index, _) in self.miss_places(switch_slot) {
+            self.maps.misses.write(index, &0);
+        }
+    }
+}
 
 impl Datapath {
     /// Counters of all rules of a network or of one switch of it, ended but uncollected versions included; in no order.
@@ -66,6 +85,21 @@ impl Datapath {
         let timeout = |slot: u32| self.store.maps.rules.get(slot, at);
         let rules = rules.map(|(&rule, &slot)| (rule, timeout(slot)));
         Ok(rules.filter(|(_, timeout)| *timeout != 0).collect())
+    }
+
+    /// Packets that matched no rule in each table of a switch, since an instance of it is here.
+    pub fn table_misses(
+        &self,
+        network: NetworkId,
+        switch: SwitchId,
+    ) -> Result<[u64; MISS_TABLES as usize]> {
+        let slot = self.switch(network, switch)?.slot;
+        let mut misses = [0u64; MISS_TABLES as usize];
+        for (index, sum) in self.store.miss_places(slot) {
+            let sum = &mut misses[sum];
+            *sum = sum.wrapping_add(self.store.maps.misses.read(index));
+        }
+        Ok(misses)
     }
 
     /// Counters of all ports of a network, by rising id.

@@ -6,8 +6,9 @@ use std::hash::Hash;
 use aya::Pod;
 use aya::maps::{Array, HashMap as KernelHash, MapData, MapError};
 use switch_abi::{
-    ABI_VERSION, DeviceRef, MAX_IFINDEX, MAX_TABLES, Meta, NetworkEntry, PeerEntry, PortCounters,
-    PortEntry, RuleCounters, RuleEntry, SwitchEntry, TunnelPeerKey, TunnelPortKey, TupleEntry,
+    ABI_VERSION, DeviceRef, MAX_IFINDEX, MAX_TABLES, MISS_TABLES, Meta, NetworkEntry, PeerEntry,
+    PortCounters, PortEntry, RuleCounters, RuleEntry, SwitchEntry, TunnelPeerKey, TunnelPortKey,
+    TupleEntry,
 };
 
 use super::mapped::MappedArray;
@@ -32,6 +33,7 @@ pub(crate) struct Sizes {
     pub(crate) rule_counters: u32,
     pub(crate) ports: u32,
     pub(crate) port_counters: u32,
+    pub(crate) misses: u32,
     pub(crate) devices: u32,
     pub(crate) peers: u32,
     pub(crate) tunnel_peers: u32,
@@ -72,7 +74,10 @@ impl Sizes {
         }
         let rule_counters = rules.checked_mul(cpus);
         let port_counters = ports.checked_mul(cpus);
-        let (Some(rule_counters), Some(port_counters)) = (rule_counters, port_counters) else {
+        let misses = (switches * MISS_TABLES).checked_mul(cpus);
+        let (Some(rule_counters), Some(port_counters), Some(misses)) =
+            (rule_counters, port_counters, misses)
+        else {
             return Err(DatapathError::invalid(
                 format!("the limit of {} rules", limits.rules),
                 format!("counters for {cpus} CPUs would not fit one map"),
@@ -89,6 +94,7 @@ impl Sizes {
             rule_counters,
             ports,
             port_counters,
+            misses,
             devices: MAX_IFINDEX + 1,
             peers,
             tunnel_peers: peers * 16,
@@ -109,12 +115,13 @@ impl Sizes {
         self.cpus != 0
             && enough.iter().all(|&entries| entries > 1)
             && self.peers > 2
-            && (self.rules, self.ports) == (meta.rules, meta.ports)
+            && (self.rules, self.ports, self.switches) == (meta.rules, meta.ports, meta.switches)
             && self.buckets.is_power_of_two()
             && self.buckets - 1 == meta.bucket_mask
             && Some(self.tables) == times(self.switches, MAX_TABLES)
             && Some(self.rule_counters) == times(self.rules, self.cpus)
             && Some(self.port_counters) == times(self.ports, self.cpus)
+            && Some(self.misses) == times(self.switches * MISS_TABLES, self.cpus)
             && self.devices == MAX_IFINDEX + 1
     }
 
@@ -127,6 +134,8 @@ impl Sizes {
             ports: self.ports,
             bucket_mask: self.buckets - 1,
             recirculation_ifindex: 0,
+            switches: self.switches,
+            pad: 0,
         }
     }
 }
@@ -143,6 +152,7 @@ pub(crate) struct Maps {
     pub(crate) rule_counters: MappedArray<RuleCounters>,
     pub(crate) ports: MappedArray<PortEntry>,
     pub(crate) port_counters: MappedArray<PortCounters>,
+    pub(crate) misses: MappedArray<u64>,
     pub(crate) devices: MappedArray<DeviceRef>,
     pub(crate) peers: MappedArray<PeerEntry>,
     pub(crate) tunnel_peers: HashTable<TunnelPeerKey>,
@@ -163,6 +173,7 @@ impl Maps {
             rule_counters: MappedArray::heap(sizes.rule_counters),
             ports: MappedArray::heap(sizes.ports),
             port_counters: MappedArray::heap(sizes.port_counters),
+            misses: MappedArray::heap(sizes.misses),
             devices: MappedArray::heap(sizes.devices),
             peers: MappedArray::heap(sizes.peers),
             tunnel_peers: HashTable::Memory {

@@ -28,7 +28,7 @@ const SYS_FS_BPF: &str = "/sys/fs/bpf";
 pub(crate) const LINKS: &str = "links";
 
 /// All maps; META is the last, both here and when they are pinned.
-pub(crate) const MAPS: [&str; 15] = [
+pub(crate) const MAPS: [&str; 16] = [
     maps::NETWORKS,
     maps::SWITCHES,
     maps::TABLES,
@@ -38,6 +38,7 @@ pub(crate) const MAPS: [&str; 15] = [
     maps::RULE_COUNTERS,
     maps::PORTS,
     maps::PORT_COUNTERS,
+    maps::MISSES,
     maps::DEVICES,
     maps::PEERS,
     maps::TUNNEL_PEERS,
@@ -132,6 +133,7 @@ impl Pins {
             (maps::RULE_COUNTERS, sizes.rule_counters),
             (maps::PORTS, sizes.ports),
             (maps::PORT_COUNTERS, sizes.port_counters),
+            (maps::MISSES, sizes.misses),
             (maps::DEVICES, sizes.devices),
             (maps::PEERS, sizes.peers),
             (maps::TUNNEL_PEERS, sizes.tunnel_peers),
@@ -205,6 +207,7 @@ impl Pins {
             rule_counters: entries(maps::RULE_COUNTERS)?,
             ports: entries(maps::PORTS)?,
             port_counters: entries(maps::PORT_COUNTERS)?,
+            misses: entries(maps::MISSES)?,
             devices: entries(maps::DEVICES)?,
             peers: entries(maps::PEERS)?,
             tunnel_peers: entries(maps::TUNNEL_PEERS)?,
@@ -243,6 +246,7 @@ impl Pins {
             rule_counters: self.array(maps::RULE_COUNTERS, sizes.rule_counters)?,
             ports: self.array(maps::PORTS, sizes.ports)?,
             port_counters: self.array(maps::PORT_COUNTERS, sizes.port_counters)?,
+            misses: self.array(maps::MISSES, sizes.misses)?,
             devices: self.array(maps::DEVICES, sizes.devices)?,
             peers: self.array(maps::PEERS, sizes.peers)?,
             tunnel_peers: self.hash(maps::TUNNEL_PEERS)?,
@@ -351,8 +355,10 @@ pub(crate) fn load_object(
     for &(name, entries) in entries {
         loader.map_max_entries(name, entries);
     }
+    let miss_stride = meta.switches * switch_abi::MISS_TABLES;
     loader
         .override_global("RULE_STRIDE", &meta.rules, true)
+        .override_global("MISS_STRIDE", &miss_stride, true)
         .override_global("PORT_STRIDE", &meta.ports, true)
         .override_global("BUCKET_MASK", &meta.bucket_mask, true)
         .override_global("FLOW_CACHE", &flow_cache, true)

@@ -172,6 +172,8 @@ impl Datapath {
         writer.switch.loading = None;
         writer.clear()?;
         let slot = writer.network.slot;
+        let switch_slot = writer.switch.slot;
+        self.store.clear_misses(switch_slot);
         self.store.bump_generation(slot);
         Ok(())
     }

@@ -5,6 +5,7 @@
 mod links;
 mod monitor;
 mod routes;
+mod stats;
 
 use std::io;
 
@@ -14,6 +15,7 @@ use tokio::task::JoinHandle;
 pub use links::{Link, LinkEvent};
 pub use monitor::{Change, Monitor};
 pub use routes::{Neighbour, NextHop};
+pub use stats::{ClassStats, DeviceStats};
 
 /// Why a question to the kernel was not answered.
 #[derive(Debug, Error)]

@@ -73,7 +73,7 @@ impl Owner {
             Message::PacketOut(command) => self.packet_out(command),
             Message::ReleaseHeld(release) => self.release_held(&release.held_ids),
             Message::ReadCounters(read) => {
-                let result = self.read_counters(&read).map(done::Result::Counters);
+                let result = self.read_counters(&read).await.map(done::Result::Counters);
                 self.outbox.done(read.request_id, result.map(Some));
             }
             Message::ReadClock(read) => {

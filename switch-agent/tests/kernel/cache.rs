@@ -259,3 +259,32 @@ fn stay_on_one_cpu() {
     cpus.set(nix::sched::sched_getcpu().unwrap()).unwrap();
     nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &cpus).unwrap();
 }
+
+#[test]
+fn packets_that_match_nothing_are_counted_by_table_from_memory_too() {
+    stay_on_one_cpu();
+    for mode in BOTH {
+        let mut w = World::new();
+        let udp = FlowKey {
+            ip_proto: 0xff,
+            ..FlowKey::default()
+        };
+        let is_udp = FlowKey {
+            ip_proto: 17,
+            ..FlowKey::default()
+        };
+        w.rule_with(1, udp, is_udp, &[], |r| r.goto_table = 3);
+        w.commit();
+        for n in 1..=4 {
+            w.run(mode, &udp4(b"x"))
+                .expect(Verdict::Drop, &["rx 1", "rule 1", "table-miss 1"]);
+            assert_eq!((w.misses(1, 3), w.misses(1, 0)), (n, 0), "{mode:?}");
+        }
+        for n in 1..=4 {
+            w.run(mode, &tcp4(b"x"))
+                .expect(Verdict::Drop, &["rx 1", "table-miss 1"]);
+            assert_eq!((w.misses(1, 3), w.misses(1, 0)), (4, n), "{mode:?}");
+        }
+        assert_eq!(w.misses(2, 0), 0);
+    }
+}

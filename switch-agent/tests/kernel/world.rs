@@ -11,6 +11,8 @@ use switch_abi::*;
 pub const RULES: u32 = 256;
 pub const PORTS: u32 = 64;
 const BUCKETS: u32 = 64;
+/// For as many switches as the object has room for.
+const MISSES: u32 = 16 * MISS_TABLES;
 const NETWORKS: u32 = 4;
 /// Flows that each CPU remembers.
 pub const FLOWS: u32 = 64;
@@ -116,8 +118,10 @@ impl World {
         let bpf = EbpfLoader::new()
             .map_max_entries(maps::RULE_COUNTERS, RULES * cpus)
             .map_max_entries(maps::PORT_COUNTERS, PORTS * cpus)
+            .map_max_entries(maps::MISSES, MISSES * cpus)
             .map_max_entries(maps::CACHE, FLOWS * cpus)
             .override_global("FLOW_CACHE", &FLOWS, true)
+            .override_global("MISS_STRIDE", &MISSES, true)
             .override_global("RULE_STRIDE", &rule_stride, true)
             .override_global("PORT_STRIDE", &port_stride, true)
             .override_global("BUCKET_MASK", &mask, true)
@@ -474,6 +478,13 @@ impl World {
         program
             .attach(device, aya::programs::TcAttachType::Ingress)
             .unwrap();
+    }
+
+    /// Packets that matched no rule of a table, over all CPUs.
+    pub fn misses(&self, switch_slot: u32, table: u32) -> u64 {
+        let at = |cpu| cpu * MISSES + miss_index(switch_slot, table);
+        let count = |cpu| self.get::<u64>(maps::MISSES, at(cpu));
+        (0..self.cpus).map(count).sum()
     }
 
     /// A port's counters, over all CPUs.
