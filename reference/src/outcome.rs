@@ -1,6 +1,6 @@
 //! What became of a frame.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lime_core::{Epoch, PortId, PortNo, RuleId, SwitchId};
 
@@ -17,8 +17,8 @@ pub struct Outcome {
     pub ports: BTreeMap<PortId, PortCount>,
     /// Copies that went to another host or, beside other outputs, into a link.
     pub tunnelled: usize,
-    /// Most VLAN tags of a frame that went to another host, or as a copy into a link: the kernel's tunnel has a limit there.
-    pub most_tags_tunnelled: usize,
+    /// How many VLAN tags the frames had that went to another host, or as copies into a link: the kernel's tunnel has limits there.
+    pub tags_tunnelled: BTreeSet<usize>,
     /// Pushes and pops of MPLS and PBB headers.
     pub relabelled: usize,
     /// Action sets that were run.

@@ -114,7 +114,7 @@ impl<'a> Run<'a, '_> {
     fn tunnel(&mut self, tags: usize) {
         self.outcome.tunnelled += 1;
         self.tunnelled = true;
-        self.outcome.most_tags_tunnelled = self.outcome.most_tags_tunnelled.max(tags);
+        self.outcome.tags_tunnelled.insert(tags);
     }
 
     /// To the controller (OpenFlow 1.3.5, 7.4.1): from a rule's actions, or from the action set, which several rules may have written, or from a

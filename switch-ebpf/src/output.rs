@@ -274,10 +274,15 @@ pub fn flush<P: Packet>(packet: P) -> u32 {
             state.pending.ifindex = 0;
             return counters::drop(port, DropReason::ResizeFailed as u32);
         };
-        let ok = packet.encapsulate(state, outer) && packet.clone_to(state.pending.ifindex);
-        // With the outer headers on it, it must not go anywhere else.
-        state.spoilt = !packet.decapsulate(state, outer) as u32;
-        ok && state.spoilt == 0
+        // With outer headers on it, or some of them, it must not go anywhere else.
+        state.spoilt = 1;
+        if packet.encapsulate(state, outer) {
+            let ok = packet.clone_to(state.pending.ifindex);
+            state.spoilt = !packet.decapsulate(state, outer) as u32;
+            ok && state.spoilt == 0
+        } else {
+            false
+        }
     };
     state.pending.ifindex = 0;
     if !sent {

@@ -208,6 +208,8 @@ pub struct State {
     pub steps: u32,
     /// 1: outer headers could not be taken off again, so that the packet is no longer the tenant's.
     pub spoilt: u32,
+    /// Bytes of the link-layer header that a packet to be segmented had when it first went into a tunnel in this run; 0: it did not. TC only.
+    pub inner: u32,
     /// [`switch_abi::SET_SLOTS`] bits: which slots of the action set are in use. Built anew in each of the two phases.
     pub set: u64,
     /// The set's actions by slot: rule slot, and index among its actions.
@@ -277,6 +279,7 @@ impl State {
         state.table = 0;
         state.steps = 0;
         state.spoilt = 0;
+        state.inner = 0;
         state.base = 0;
         state.source_port = 0;
         state.step = 0;

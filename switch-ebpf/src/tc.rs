@@ -379,19 +379,23 @@ impl Packet for Tc {
         if !self.resize(grow as i32, flags) {
             // Refused for a buffer that was in a tunnel before: its inner offsets are still right (they count from the
             // buffer's start, and the payload has not moved), so that it only needs the room. Segmentation goes by the
-            // outer protocol, which is not set then.
+            // outer protocol, which is not set then. Where the inner frame begins cannot be said again: it must be as long as it was.
             let around = if outer == STRIP_IPV4 {
                 ETH_IPV4
             } else {
                 ETH_IPV6
             };
-            if self.is_gso() && self.protocol() != around && !self.assume(around) {
+            if self.is_gso()
+                && (state.inner != 0 && state.inner != inner as u32
+                    || self.protocol() != around && !self.assume(around))
+            {
                 return false;
             }
             if !self.resize(grow as i32, FIXED_GSO) {
                 return false;
             }
         }
+        state.inner = inner as u32;
         self.store_prefix(state, grow + 14)
     }
 

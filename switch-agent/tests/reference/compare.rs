@@ -94,7 +94,8 @@ fn packet(
 /// What the reference says; None if that is more than the kernel promises.
 fn expected(world: &World, port: PortId, bytes: &[u8]) -> Option<Observed> {
     let outcome = world.receive(port, bytes);
-    let promised = outcome.most_tags_tunnelled <= MAX_TUNNELLED_TAGS && !outcome.incomplete;
+    let tags = outcome.tags_tunnelled.last().copied().unwrap_or(0);
+    let promised = tags <= MAX_TUNNELLED_TAGS && !outcome.incomplete;
     promised.then(|| in_order(observed(outcome)))
 }
 

@@ -2,6 +2,7 @@
 //! the segments, with right checksums.
 
 use lime_core::PortId;
+use lime_reference::Outcome;
 
 use super::bed::Bed;
 use super::packets::{DSCPS, IPV4, IPV6, MACS, PORTS, VIDS, checksum};
@@ -200,10 +201,12 @@ fn what_leaves_is_segmented_and_summed() {
                 .iter()
                 .map(|s| world.receive(port, s))
                 .collect();
-            if outcomes
-                .iter()
-                .any(|o| o.incomplete || o.most_tags_tunnelled > 2)
-            {
+            let tags = |o: &Outcome| o.tags_tunnelled.last().copied().unwrap_or(0);
+            if outcomes.iter().any(|o| o.incomplete || tags(o) > 2) {
+                continue;
+            }
+            if packet.segments.len() > 1 && outcomes.iter().any(|o| o.tags_tunnelled.len() > 1) {
+                // Where the inner frame begins is said of a buffer once: copies with other tags are dropped.
                 continue;
             }
             let tunnelled = outcomes.iter().any(|o| o.tunnelled > 0);
