@@ -1,9 +1,9 @@
 //! Records what the end hosts and controllers of a lab see, each in its own order, and lets [`lime_history`] decide whether ordinary switches
 //! could have shown it.
 //!
-//! - [`capture`]: every packet that an end host sends or gets, at its own device;
-//! - [`channel`]: every message of every client of the coordinator, on its way;
-//! - [`requests`]: what those messages mean.
+//! - `capture`: every packet that an end host sends or gets, at its own device;
+//! - `channel`: every message of every client of the coordinator, on its way;
+//! - `requests`: what those messages mean.
 //!
 //! Labs do this by themselves, and judge it when they go down: a contradiction fails the test. Of networks without consistency nothing
 //! is expected, and tests ask for the verdict.
