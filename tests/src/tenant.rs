@@ -2,10 +2,10 @@
 
 use lime_proto::v1::lime_client::LimeClient;
 use lime_proto::v1::{
-    Consistency, CreateLinkRequest, CreateNetworkRequest, CreatePortRequest, CreateSwitchRequest,
-    FlowMod, GetMigrationRequest, ListRulesRequest, Migration, MigrationRequest, Port, PortAttach,
-    PortStatsOf, PortStatsRequest, PortTarget, RuleStats, UpdateRulesRequest, UpdateRulesResponse,
-    migration::State,
+    AddInstanceRequest, Consistency, CreateLinkRequest, CreateNetworkRequest, CreatePortRequest,
+    CreateSwitchRequest, FlowMod, GetMigrationRequest, ListRulesRequest, Migration,
+    MigrationRequest, Port, PortAttach, PortStatsOf, PortStatsRequest, PortTarget, RuleStats,
+    Switch, UpdateRulesRequest, UpdateRulesResponse, migration::State,
 };
 use tokio_stream::StreamExt;
 use tonic::Status;
@@ -99,6 +99,19 @@ impl Tenant {
             self.client.create_switch(request).await,
         )?;
         Ok(())
+    }
+
+    /// Clones a switch onto a further host.
+    pub async fn clone_switch(&mut self, name: &str, host: &str) -> Result<Switch, LabError> {
+        let request = AddInstanceRequest {
+            network: self.network.clone(),
+            switch: name.to_owned(),
+            host: host.to_owned(),
+        };
+        asked(
+            || format!("clone switch {name} to {host}"),
+            self.client.add_instance(request).await,
+        )
     }
 
     /// Creates a port with an end host behind it, and plugs the end host in there.

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use common::{MODES, PATIENCE, lab, one_switch};
 use lime_proto::v1::{
-    AddInstanceRequest, PacketInReason, PacketOut, PortAttach, SendPacketOutRequest,
-    WatchEventsRequest,
+    PacketInReason, PacketOut, PortAttach, SendPacketOutRequest, WatchEventsRequest,
 };
 use lime_tests::firewall::{App, PROBE_PORT, Policy, Prober, UdpPacket};
 use lime_tests::lab::EndHost;
@@ -145,12 +144,7 @@ async fn firewall(attach: PortAttach, instances: usize) {
     tenant.port(&lab, "s1", 1, "h1", "a").await.unwrap();
     tenant.port(&lab, "s1", 2, "h2", "b").await.unwrap();
     if instances == 2 {
-        let add = AddInstanceRequest {
-            network: "net".into(),
-            switch: "s1".into(),
-            host: "b".into(),
-        };
-        tenant.client().add_instance(add).await.unwrap();
+        tenant.clone_switch("s1", "b").await.unwrap();
     }
     let [inside, outside] = lab.end_hosts() else {
         unreachable!()

@@ -6,7 +6,6 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{MODES, PATIENCE, assert_reaches, lab, lime_ok, tenant};
-use lime_proto::v1::AddInstanceRequest;
 use lime_tests::lab::{EndHost, Lab};
 use lime_tests::traffic::reach;
 
@@ -48,11 +47,6 @@ async fn groups_of_a_switch_on_two_hosts() {
         for (port, end_host, host) in [(1, "h1", "a"), (2, "h2", "b"), (3, "h3", "b")] {
             tenant.port(&lab, "s1", port, end_host, host).await.unwrap();
         }
-        let add = AddInstanceRequest {
-            network: "net".into(),
-            switch: "s1".into(),
-            host: "b".into(),
-        };
         let [h1, h2, h3] = lab.end_hosts() else {
             unreachable!()
         };
@@ -68,7 +62,7 @@ async fn groups_of_a_switch_on_two_hosts() {
         }
         assert_reaches(&lab, h1, h2, h2.ipv4());
         // The group comes to the second instance with its snapshot.
-        tenant.client().add_instance(add).await.unwrap();
+        tenant.clone_switch("s1", "b").await.unwrap();
         assert_reaches(&lab, h1, h2, h2.ipv4());
         let (all, first) = packets(&lab, "1");
         assert!(all >= 2 && first == [all, 0], "{all} {first:?}");

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use common::lab;
-use lime_proto::v1::{AddInstanceRequest, Consistency, PortAttach};
+use lime_proto::v1::{Consistency, PortAttach};
 use lime_tests::firewall::{App, PROBE_PORT, Policy, Prober};
 use lime_tests::lab::Lab;
 use lime_tests::record::Verdict;
@@ -35,12 +35,7 @@ impl Scene {
         tenant.switch("s1", "a").await.unwrap();
         tenant.port(&lab, "s1", 1, "h1", "a").await.unwrap();
         tenant.port(&lab, "s1", 2, "h2", "b").await.unwrap();
-        let add = AddInstanceRequest {
-            network: "net".into(),
-            switch: "s1".into(),
-            host: "b".into(),
-        };
-        tenant.client().add_instance(add).await.unwrap();
+        tenant.clone_switch("s1", "b").await.unwrap();
         let (inside, outside) = (&lab.end_hosts()[0], &lab.end_hosts()[1]);
         let policy = Policy {
             network: "net".into(),

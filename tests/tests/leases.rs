@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{MODES, assert_does_not_reach, assert_reaches, eventually, flood, tenant};
-use lime_proto::v1::{AddInstanceRequest, ListNetworksRequest};
+use lime_proto::v1::ListNetworksRequest;
 use lime_tests::lab::Lab;
 use lime_tests::rules::RuleSpec;
 use lime_tests::tenant::Tenant;
@@ -29,12 +29,7 @@ async fn bed(attach: lime_proto::v1::PortAttach) -> (Lab, Tenant) {
     tenant.port(&lab, "s1", 1, "h1", "a").await.unwrap();
     tenant.port(&lab, "s1", 2, "h2", "b").await.unwrap();
     flood(&mut tenant, "s1").await;
-    let add = AddInstanceRequest {
-        network: "net".into(),
-        switch: "s1".into(),
-        host: "b".into(),
-    };
-    tenant.client().add_instance(add).await.unwrap();
+    tenant.clone_switch("s1", "b").await.unwrap();
     (lab, tenant)
 }
 

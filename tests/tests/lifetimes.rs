@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use common::{MODES, PATIENCE, assert_reaches, lab, tenant};
 use lime_proto::v1::flow_removed::Reason;
-use lime_proto::v1::{
-    AddInstanceRequest, ControllerEvent, FlowMod, FlowRemoved, PortAttach, WatchEventsRequest,
-};
+use lime_proto::v1::{ControllerEvent, FlowMod, FlowRemoved, PortAttach, WatchEventsRequest};
 use lime_tests::lab::{Lab, LabHost};
 use lime_tests::rules::{FLOOD, RuleSpec, field};
 use lime_tests::tenant::Tenant;
@@ -30,12 +28,7 @@ async fn two_hosts(attach: PortAttach) -> (Lab, Tenant) {
     for (port, end_host, host) in [(1, "h1", "a"), (2, "h2", "b")] {
         tenant.port(&lab, "s1", port, end_host, host).await.unwrap();
     }
-    let clone = AddInstanceRequest {
-        network: "net".into(),
-        switch: "s1".into(),
-        host: "b".into(),
-    };
-    tenant.client().add_instance(clone).await.unwrap();
+    tenant.clone_switch("s1", "b").await.unwrap();
     let arp = RuleSpec::new(1).arp().output(FLOOD).add();
     tenant.rules("s1", vec![arp]).await.unwrap();
     (lab, tenant)

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{MODES, assert_reaches, eventually, flood, lab, tenant};
-use lime_proto::v1::{AddInstanceRequest, ListNetworksRequest, RemoveInstanceRequest};
+use lime_proto::v1::{ListNetworksRequest, RemoveInstanceRequest};
 use lime_tests::rules::{FLOOD, RuleSpec};
 use lime_tests::traffic::{Origin, UdpFlow, UdpSpec};
 
@@ -95,12 +95,7 @@ async fn a_switch_is_cloned_and_the_clone_retired_under_traffic() {
         ];
         let mut client = tenant.client();
         for _ in 0..3 {
-            let add = AddInstanceRequest {
-                network: "net".into(),
-                switch: "s1".into(),
-                host: "b".into(),
-            };
-            let mut switch = client.add_instance(add).await.unwrap().into_inner();
+            let mut switch = tenant.clone_switch("s1", "b").await.unwrap();
             switch.instances.sort();
             assert_eq!(switch.instances, ["a", "b"]);
             let rule = RuleSpec::new(7).in_port(9).output(1).add();
@@ -164,12 +159,7 @@ async fn rule_13_exact_statistics_under_traffic() {
     tenant.port(&lab, "s1", 1, "h1", "a").await.unwrap();
     tenant.port(&lab, "s1", 2, "h2", "b").await.unwrap();
     flood(&mut tenant, "s1").await;
-    let add = AddInstanceRequest {
-        network: "net".into(),
-        switch: "s1".into(),
-        host: "b".into(),
-    };
-    tenant.client().add_instance(add).await.unwrap();
+    tenant.clone_switch("s1", "b").await.unwrap();
     let [h1, h2] = lab.end_hosts() else {
         unreachable!()
     };

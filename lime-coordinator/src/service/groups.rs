@@ -7,9 +7,8 @@ use lime_proto::v1;
 use tonic::Status;
 
 use super::LimeService;
-use super::rules::{convert, gather};
+use super::rules::{convert, gathered};
 use crate::network::Handle;
-use crate::ops::CountersOf;
 use crate::shared::Shared;
 
 /// The domain's form of a change.
@@ -23,13 +22,8 @@ pub(super) async fn groups_of(
     network: &Handle,
     request: &v1::ListGroupsRequest,
 ) -> Result<v1::ListGroupsResponse, Status> {
-    let (name, with_stats) = (request.switch.clone(), request.stats);
-    let switch = network
-        .call(move |s| s.switch(&name).map(|s| s.id))
-        .await??;
-    if with_stats {
-        gather(shared, network, CountersOf::Switch(switch)).await?;
-    }
+    let with_stats = request.stats;
+    let switch = gathered(shared, network, request.switch.clone(), with_stats).await?;
     network
         .call(move |s| {
             let groups = s.rules.groups(switch);

@@ -6,10 +6,9 @@ use lime_core::flow::{MAX_BANDS, MAX_METERS, MeterMod, SwitchMod};
 use lime_proto::v1;
 use tonic::Status;
 
-use super::rules::{convert, gather};
+use super::rules::{convert, gathered};
 use super::{LimeService, number};
 use crate::network::Handle;
-use crate::ops::CountersOf;
 use crate::shared::Shared;
 
 /// The domain's form of a change.
@@ -23,13 +22,8 @@ pub(super) async fn meters_of(
     network: &Handle,
     request: &v1::ListMetersRequest,
 ) -> Result<v1::ListMetersResponse, Status> {
-    let (name, with_stats) = (request.switch.clone(), request.stats);
-    let switch = network
-        .call(move |s| s.switch(&name).map(|s| s.id))
-        .await??;
-    if with_stats {
-        gather(shared, network, CountersOf::Switch(switch)).await?;
-    }
+    let with_stats = request.stats;
+    let switch = gathered(shared, network, request.switch.clone(), with_stats).await?;
     network
         .call(move |s| {
             let meters = s.rules.meters(switch);

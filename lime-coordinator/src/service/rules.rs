@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lime_core::SwitchId;
 use lime_core::flow::{FlowMod, RuleFilter, SwitchMod};
 use lime_proto::convert::ConvertError;
 use lime_proto::v1;
@@ -33,6 +34,22 @@ pub(super) fn convert<T, M>(
     let mods = mods.into_iter().enumerate();
     mods.map(|(i, m)| one(m).map_err(|e| e.within(&format!("mods[{}]", at + i)).into()))
         .collect()
+}
+
+/// A switch of this name, with its counters brought together if they are asked for.
+pub(super) async fn gathered(
+    shared: &Arc<Shared>,
+    network: &Handle,
+    switch: String,
+    with_stats: bool,
+) -> Result<SwitchId, Status> {
+    let switch = network
+        .call(move |s| s.switch(&switch).map(|s| s.id))
+        .await??;
+    if with_stats {
+        gather(shared, network, CountersOf::Switch(switch)).await?;
+    }
+    Ok(switch)
 }
 
 /// Brings the counters of a network's members together.

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::Out;
 use super::describe::describe;
-use super::rules::{PART, gather, rules_of};
+use super::rules::{PART, gather, gathered, rules_of};
 use crate::network::Handle;
 use crate::ops::CountersOf;
 use crate::shared::Shared;
@@ -63,10 +63,7 @@ pub(super) async fn table_stats(
     network: &Handle,
     request: v1::TableStatsRequest,
 ) -> Result<v1::TableStatsResponse, Status> {
-    let switch = network
-        .call(move |s| s.switch(&request.switch).map(|s| s.id))
-        .await??;
-    gather(shared, network, CountersOf::Switch(switch)).await?;
+    let switch = gathered(shared, network, request.switch, true).await?;
     let tables = network.call(move |s| s.table_stats(switch)).await?;
     Ok(v1::TableStatsResponse { tables })
 }

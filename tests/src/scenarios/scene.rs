@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use lime_proto::v1::{AddInstanceRequest, Consistency, FlowMod, PortAttach};
+use lime_proto::v1::{Consistency, FlowMod, PortAttach};
 
 use super::ScenarioError;
 use crate::lab::{EndHost, Lab, LabError};
@@ -60,16 +60,7 @@ impl Scene {
                 .port(&self.lab, name, *port, end_host, host)
                 .await?;
         }
-        let add = AddInstanceRequest {
-            network: NETWORK.into(),
-            switch: name.into(),
-            host: "b".into(),
-        };
-        let added = self.tenant.client().add_instance(add).await;
-        added.map_err(|status| LabError::Rpc {
-            what: format!("add an instance of {name} on b"),
-            status: Box::new(status),
-        })?;
+        self.tenant.clone_switch(name, "b").await?;
         Ok(())
     }
 
