@@ -110,11 +110,11 @@ mod tests {
         assert_eq!(ticks_in(".last_jiffies : 3\n"), None);
         let first = Ticks::read().unwrap();
         let begun = Instant::now();
-        while Ticks::read().unwrap().now < first.now + 10 {
+        while Ticks::read().unwrap().now < first.now + 250 {
             assert!(begun.elapsed() < Duration::from_secs(30));
         }
-        // It runs at the rate that it is said to run at: what was waited for is ten ticks, and what reading takes.
-        assert!(begun.elapsed() >= first.length * 8, "{first:?}");
+        // It runs at the rate that it is said to run at. A machine that was held up counts the ticks that it missed quickly: thus half.
+        assert!(begun.elapsed() >= first.length * 125, "{first:?}");
         let deadline = first.at(Instant::now() + first.length * 100);
         assert!((first.now + 98..=first.now + 100).contains(&deadline));
         assert_eq!(first.at(begun), first.now, "over");
