@@ -275,7 +275,7 @@ fn direct(actions: &[Action]) -> Option<Vec<PortNo>> {
     });
     let ports: Vec<PortNo> = outputs.collect();
     let groups = actions.iter().any(|a| matches!(a, Action::Group(_)));
-    (!groups && ports.iter().all(|p| p.is_ordinary())).then_some(ports)
+    (!groups && ports.iter().all(|p| p.is_port())).then_some(ports)
 }
 
 impl Instance {

@@ -97,5 +97,7 @@ mod tests {
         assert!("".parse::<Scope>().is_err());
         assert_eq!("acme/edge:7".parse::<NewPort>().unwrap().port, 7);
         assert_eq!("acme/edge".parse::<NewPort>().unwrap().port, 0);
+        let local: NewPort = "acme/edge:LOCAL".parse().unwrap();
+        assert_eq!(local.port, 0xffff_fffe);
     }
 }

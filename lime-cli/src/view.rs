@@ -6,6 +6,7 @@ mod meter;
 mod migration;
 mod rule;
 
+use lime_core::PortNo;
 use lime_proto::v1;
 use serde::Serialize;
 
@@ -69,7 +70,7 @@ pub struct Port {
 impl From<v1::Port> for Port {
     fn from(p: v1::Port) -> Self {
         Self {
-            name: format!("{}/{}:{}", p.network, p.switch, p.port_no),
+            name: format!("{}/{}:{}", p.network, p.switch, PortNo(p.port_no)),
             attach: match p.attach() {
                 v1::PortAttach::Auto => "auto",
                 v1::PortAttach::Xdp => "xdp",

@@ -1,6 +1,7 @@
 //! Typed ids and numbers: never bare integers in a signature.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,11 @@ macro_rules! id {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub $inner);
+    };
+}
 
+macro_rules! number {
+    ($name:ident) => {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
@@ -43,6 +48,11 @@ id! {
     /// A port number within a switch, as OpenFlow counts them: 1 to 0xffffff00, above are reserved ones.
     PortNo(u32)
 }
+number!(NetworkId);
+number!(SwitchId);
+number!(PortId);
+number!(HostId);
+number!(RuleId);
 
 impl PortNo {
     /// Largest number of an ordinary port (OpenFlow 1.3.5, A.2.1, OFPP_MAX).
@@ -60,9 +70,36 @@ impl PortNo {
     /// OFPP_LOCAL.
     pub const LOCAL: PortNo = PortNo(0xffff_fffe);
 
-    /// Whether this is the number of an ordinary port.
-    pub fn is_ordinary(self) -> bool {
-        (1..=Self::MAX.0).contains(&self.0)
+    /// Whether a port can have this number: that of an ordinary one, or LOCAL, of the port to the switch's own host (OpenFlow 1.3.5, 4.5).
+    pub fn is_port(self) -> bool {
+        (1..=Self::MAX.0).contains(&self.0) || self == Self::LOCAL
+    }
+}
+
+impl fmt::Display for PortNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::LOCAL => f.pad("LOCAL"),
+            Self(number) => number.fmt(f),
+        }
+    }
+}
+
+/// The text is neither a port's number nor LOCAL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no port number: 1 to 4294967040 (0xffffff00), or LOCAL")]
+pub struct NotAPort;
+
+impl FromStr for PortNo {
+    type Err = NotAPort;
+
+    fn from_str(text: &str) -> Result<Self, NotAPort> {
+        if text.eq_ignore_ascii_case("local") {
+            return Ok(Self::LOCAL);
+        }
+        let ordinary = |no: &u32| (1..=Self::MAX.0).contains(no);
+        let number = text.parse().ok().filter(ordinary);
+        number.map(PortNo).ok_or(NotAPort)
     }
 }
 

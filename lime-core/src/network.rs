@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::PortNo;
+use crate::{NotAPort, PortNo};
 
 /// What the instances of a switch promise together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -66,8 +66,8 @@ pub enum NameError {
         /// The character.
         bad: char,
     },
-    /// Not the number of an ordinary port.
-    #[error("{text:?} is no port number: 1 to 4294967040 (0xffffff00)")]
+    /// Not the number of a port.
+    #[error("{text:?} is no port number: 1 to 4294967040 (0xffffff00), or LOCAL")]
     BadPort {
         /// What was given.
         text: String,
@@ -151,14 +151,9 @@ impl FromStr for PortName {
             expected: "write NET/SWITCH:PORT",
         })?;
         let switch = switch.parse()?;
-        let port = port
-            .parse()
-            .map(PortNo)
-            .ok()
-            .filter(|p| p.is_ordinary())
-            .ok_or_else(|| NameError::BadPort {
-                text: port.to_owned(),
-            })?;
+        let port = port.parse().map_err(|NotAPort| NameError::BadPort {
+            text: port.to_owned(),
+        })?;
         Ok(Self { switch, port })
     }
 }
@@ -178,6 +173,9 @@ mod tests {
         let port: PortName = "acme/edge-1:4".parse().unwrap();
         assert_eq!(port.to_string(), "acme/edge-1:4");
         assert_eq!(port.switch.to_string(), "acme/edge-1");
+        let port: PortName = "acme/edge-1:local".parse().unwrap();
+        assert_eq!(port.port, PortNo::LOCAL);
+        assert_eq!(port.to_string(), "acme/edge-1:LOCAL");
     }
 
     #[test]

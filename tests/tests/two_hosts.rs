@@ -5,10 +5,13 @@ mod common;
 
 use std::time::Duration;
 
-use common::{MODES, assert_reaches, eventually, flood, lab, tenant};
+use common::{MODES, assert_reaches, eventually, flood, lab, lime_ok, tenant};
 use lime_proto::v1::{ListNetworksRequest, RemoveInstanceRequest};
 use lime_tests::rules::{FLOOD, RuleSpec};
 use lime_tests::traffic::{Origin, UdpFlow, UdpSpec};
+
+/// OFPP_LOCAL.
+const LOCAL: u32 = 0xffff_fffe;
 
 fn udp(name: &str, port: u16) -> UdpSpec {
     UdpSpec {
@@ -37,6 +40,43 @@ async fn a_port_on_another_host_is_as_good_as_a_local_one() {
         assert_reaches(&lab, h2, h1, h1.ipv6());
         // Both away from the only instance: there and back again.
         assert_reaches(&lab, h2, h3, h3.ipv4());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn local_is_the_port_that_was_made_with_this_number() {
+    for attach in MODES {
+        let lab = lab(2, 2, attach).await;
+        let mut tenant = tenant(&lab, attach).await;
+        tenant.switch("s1", "a").await.unwrap();
+        tenant.port(&lab, "s1", 1, "h1", "a").await.unwrap();
+        let there = "in_port=1,actions=LOCAL";
+        let back = "in_port=local,actions=output:1";
+        tenant.port(&lab, "s1", LOCAL, "h2", "b").await.unwrap();
+        for rule in [there, back] {
+            lime_ok(&lab, &["rule", "add", "net/s1", rule]);
+        }
+        let [h1, h2] = lab.end_hosts() else {
+            unreachable!()
+        };
+        assert_reaches(&lab, h1, h2, h2.ipv4());
+        assert_reaches(&lab, h2, h1, h1.ipv6());
+        let rules = lime_ok(&lab, &["rule", "dump", "net/s1"]);
+        assert!(rules.contains("in_port=1 actions=LOCAL"), "{rules}");
+        assert!(rules.contains("in_port=LOCAL actions=output:1"), "{rules}");
+        let ports = lime_ok(&lab, &["port", "list", "net"]);
+        assert!(ports.contains("net/s1:LOCAL"), "{ports}");
+        let packet = "ffffffffffff 020000000001 88b5 00";
+        let out = [
+            "packet-out",
+            "net/s1",
+            "local",
+            "--in-port",
+            "1",
+            "--packet",
+            packet,
+        ];
+        lime_ok(&lab, &out);
     }
 }
 

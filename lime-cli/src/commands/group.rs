@@ -1,9 +1,9 @@
 //! `lime group`
 
 use clap::{Args, Subcommand, ValueEnum};
+use lime_core::SwitchName;
 use lime_core::flow::ofctl::parse_actions;
 use lime_core::flow::{Bucket, Group, GroupMod, GroupType};
-use lime_core::{PortNo, SwitchName};
 use lime_proto::v1;
 
 use crate::client::{Client, Context};
@@ -128,7 +128,7 @@ fn bucket(text: &str) -> Result<Bucket, CliError> {
         let wrong = || CliError::Usage(format!("bucket {text:?}: {name} {value:?} is no number"));
         match name.trim() {
             "weight" => bucket.weight = value.parse().map_err(|_| wrong())?,
-            "watch_port" => bucket.watch_port = Some(PortNo(value.parse().map_err(|_| wrong())?)),
+            "watch_port" => bucket.watch_port = Some(value.parse().map_err(|_| wrong())?),
             "watch_group" => bucket.watch_group = Some(value.parse().map_err(|_| wrong())?),
             _ => break,
         }
@@ -300,6 +300,7 @@ fn table(groups: &[GroupView], stats: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lime_core::PortNo;
     use lime_core::flow::Action;
 
     use super::*;

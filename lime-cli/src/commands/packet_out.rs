@@ -24,8 +24,8 @@ pub struct Command {
     #[arg(long, value_name = "HEX", value_parser = parse_packet)]
     packet: Packet,
     /// The port it stands for having come in at: left out by flood and all, meant by in_port
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u32).range(1..=0xffff_ff00))]
-    in_port: Option<u32>,
+    #[arg(long, value_name = "PORT", value_parser = str::parse::<PortNo>)]
+    in_port: Option<PortNo>,
 }
 
 /// Bytes of a packet; a type of its own, for clap takes a bare Vec for a repeated option.
@@ -39,7 +39,7 @@ fn parse_packet(text: &str) -> Result<Packet, String> {
 pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
     let switch = command.switch;
     let packet = PacketOut {
-        in_port: command.in_port.map_or(PortNo::CONTROLLER, PortNo),
+        in_port: command.in_port.unwrap_or(PortNo::CONTROLLER),
         actions: parse_actions(&command.actions).map_err(|e| bad_flow(&command.actions, &e))?,
         data: command.packet.0,
     };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use lime_core::PortNo;
 use lime_proto::v1;
 use serde::Serialize;
 
@@ -41,7 +42,7 @@ impl From<v1::PortStatsOf> for PortStats {
     fn from(p: v1::PortStatsOf) -> Self {
         let c = p.counters.unwrap_or_default();
         Self {
-            port: format!("{}/{}:{}", p.network, p.switch, p.port_no),
+            port: format!("{}/{}:{}", p.network, p.switch, PortNo(p.port_no)),
             rx_packets: c.rx_packets,
             rx_bytes: c.rx_bytes,
             tx_packets: c.tx_packets,

@@ -1,5 +1,6 @@
 //! Events for a controller.
 
+use lime_core::PortNo;
 use lime_core::flow::Rule;
 use lime_core::flow::ofctl::format_rule;
 use lime_proto::v1;
@@ -126,7 +127,8 @@ impl Event {
                 packet,
                 ..
             } => format!(
-                "{about} reason={reason} table={table} cookie={cookie:#x} in_port={in_port} total_len={total_len}: {packet}"
+                "{about} reason={reason} table={table} cookie={cookie:#x} in_port={} total_len={total_len}: {packet}",
+                PortNo(*in_port)
             ),
             What::FlowRemoved {
                 reason,
@@ -142,7 +144,7 @@ impl Event {
             ),
             What::PortStatus { port_no, up } => {
                 let state = if *up { "up" } else { "down" };
-                format!("{about} port_status port={port_no} {state}")
+                format!("{about} port_status port={} {state}", PortNo(*port_no))
             }
             What::Other => format!("{about} of a kind that this program does not know"),
         }

@@ -53,7 +53,7 @@ impl State {
                 self.model.name
             )));
         }
-        if in_port.is_ordinary() && self.model.port_at(id, in_port).is_none() {
+        if in_port.is_port() && self.model.port_at(id, in_port).is_none() {
             return Err(Status::invalid_argument(format!(
                 "in_port: switch {}/{name} has no port {in_port}",
                 self.model.name

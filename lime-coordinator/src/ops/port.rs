@@ -208,8 +208,8 @@ pub fn free_number(
     }
     match no {
         None => Ok(network.free_port_no(switch)),
-        Some(no) if !no.is_ordinary() => Err(Status::invalid_argument(format!(
-            "port_no {no:#x}: port numbers are 1 to {:#x}",
+        Some(no) if !no.is_port() => Err(Status::invalid_argument(format!(
+            "port_no {no:#x}: port numbers are 1 to {:#x}, and 0xfffffffe for LOCAL",
             PortNo::MAX.0,
             no = no.0
         ))),

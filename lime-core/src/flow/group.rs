@@ -162,7 +162,7 @@ impl Group {
             if !watches && (b.watch_port.is_some() || b.watch_group.is_some()) {
                 return Err(GroupError::Watch { bucket });
             }
-            if let Some(port) = b.watch_port.filter(|p| !p.is_ordinary()) {
+            if let Some(port) = b.watch_port.filter(|p| !p.is_port()) {
                 return Err(GroupError::WatchPort {
                     bucket,
                     port: port.0,

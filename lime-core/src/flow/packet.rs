@@ -55,8 +55,8 @@ pub struct PacketOut {
 /// Why a packet-out is refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum PacketOutError {
-    /// Neither an ordinary port nor CONTROLLER.
-    #[error("in_port {port:#x}: give an ordinary port (1 to 0xffffff00) or CONTROLLER for none")]
+    /// Neither a port nor CONTROLLER.
+    #[error("in_port {port:#x}: give a port (1 to 0xffffff00, or LOCAL) or CONTROLLER for none")]
     BadInPort {
         /// The number.
         port: u32,
@@ -75,7 +75,7 @@ pub enum PacketOutError {
 impl PacketOut {
     /// Checks what can be checked without knowing the switch.
     pub fn check(&self) -> Result<(), PacketOutError> {
-        if !self.in_port.is_ordinary() && self.in_port != PortNo::CONTROLLER {
+        if !self.in_port.is_port() && self.in_port != PortNo::CONTROLLER {
             return Err(PacketOutError::BadInPort {
                 port: self.in_port.0,
             });

@@ -90,7 +90,7 @@ pub enum RuleError {
         /// Where it wanted to go.
         to: u8,
     },
-    /// The port is neither ordinary nor reserved.
+    /// The port is neither one nor reserved.
     #[error(
         "output to port {port:#x}: not a port number (1 to 0xffffff00) and not a reserved port that rules may use"
     )]
@@ -312,7 +312,7 @@ fn check_action(action: &Action) -> Result<(), RuleError> {
                 PortNo::ALL,
                 PortNo::CONTROLLER,
             ];
-            if !port.is_ordinary() && !reserved.contains(&port) {
+            if !port.is_port() && !reserved.contains(&port) {
                 return Err(RuleError::BadPort { port: port.0 });
             }
         }

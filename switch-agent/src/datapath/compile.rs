@@ -153,14 +153,10 @@ fn compile_action(
             PortNo::ALL => out.push(op::ALL, 0, 0, none),
             PortNo::FLOOD => out.push(op::FLOOD, 0, 0, none),
             PortNo::CONTROLLER => out.push(op::CONTROLLER, max_len, reason, none),
-            to if to.is_ordinary() => out.push(op::OUTPUT, 0, port(to)?, none),
-            PortNo::LOCAL => Err(DatapathError::unsupported(
-                "output to LOCAL",
-                "a virtual switch has no network stack of its own: give it a port for the host or VM that is to have the packets",
-            )),
+            to if to.is_port() => out.push(op::OUTPUT, 0, port(to)?, none),
             to => Err(DatapathError::invalid(
                 format!("output to port {:#x}", to.0),
-                "rules output to ordinary ports, IN_PORT, ALL, FLOOD and CONTROLLER",
+                "rules output to ports, IN_PORT, ALL, FLOOD and CONTROLLER",
             )),
         },
         Action::SetField { field, value } => set_field(out, field, value),
@@ -468,8 +464,6 @@ mod tests {
         assert_eq!(c.flags, 0);
         let e = compile(vec![Action::SetQueue(MAX_QUEUE + 1), out]).err();
         assert!(matches!(e, Some(DatapathError::Invalid { .. })));
-        let e = compile(vec![Action::output(PortNo::LOCAL)]).err();
-        assert!(matches!(e, Some(DatapathError::Unsupported { .. })));
     }
 
     #[test]

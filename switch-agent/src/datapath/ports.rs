@@ -78,10 +78,10 @@ impl Datapath {
         } = *settings;
         let what = || format!("port {id} (number {port_no} of switch {switch})");
         let switch_slot = self.switch(network, switch)?.slot;
-        if id.0 == 0 || !port_no.is_ordinary() {
+        if id.0 == 0 || !port_no.is_port() {
             return Err(DatapathError::invalid(
                 what(),
-                "ids start at 1, numbers are 1 to 0xffffff00",
+                "ids start at 1, numbers are 1 to 0xffffff00, and that of LOCAL",
             ));
         }
         let known = self.network(network)?.ports.get(&id).copied();

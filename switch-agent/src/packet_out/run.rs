@@ -185,7 +185,7 @@ fn output(
                 }
             }
         }
-        number if number.is_ordinary() => {
+        number if number.is_port() => {
             // The ingress port is no valid output, as in tables (OpenFlow 1.3.5, 7.2.5): it is left out, and not an error.
             if number != in_port {
                 let view = switch

@@ -215,9 +215,9 @@ impl DesiredNetwork {
             None => return Err(about(CommandError::invalid("its place is missing"))),
         };
         let number = PortNo(wire.port_no);
-        if !number.is_ordinary() {
+        if !number.is_port() {
             return Err(about(CommandError::invalid(format!(
-                "{number} is no port number (1 to {})",
+                "{number} is no port number (1 to {}, or LOCAL)",
                 PortNo::MAX
             ))));
         }

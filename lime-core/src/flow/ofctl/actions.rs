@@ -165,7 +165,7 @@ impl Reader<'_> {
                 port: PortNo::CONTROLLER,
                 max_len: read_max_len(item)?,
             },
-            "in_port" | "flood" | "all" | "table" => {
+            "in_port" | "flood" | "all" | "table" | "local" => {
                 item.alone()?;
                 Action::output(port(name).ok_or_else(|| unknown(item))?)
             }
@@ -407,12 +407,13 @@ fn port(text: &str) -> Option<PortNo> {
         "flood" => PortNo::FLOOD,
         "all" => PortNo::ALL,
         "controller" => PortNo::CONTROLLER,
+        "local" => PortNo::LOCAL,
         number => PortNo(value::bounded(number, u32::MAX.into())?),
     })
 }
 
 pub(super) fn read_port(item: &Item<'_>) -> Result<PortNo, SyntaxError> {
-    let expected = "a port number, in_port, flood, all or controller";
+    let expected = "a port number, in_port, flood, all, local or controller";
     let text = item.value(expected)?;
     if text.starts_with('(') {
         return Err(item.unsupported("packets are sent whole; write output:PORT"));

@@ -7,6 +7,8 @@ use crate::flow::Field;
 pub(super) enum Form {
     /// A number, decimal or 0x hexadecimal.
     Number,
+    /// A port: its number, or its reserved name.
+    Port,
     /// Six pairs of hexadecimal digits.
     Mac,
     /// Dotted quad, mask as /length or /dotted quad.
@@ -187,7 +189,6 @@ pub(super) const UNSUPPORTED_ACTIONS: &[(&str, &str)] = &[
         "normal",
         "a virtual switch only does what its rules say; write rules, or use flood",
     ),
-    ("local", "a virtual switch has no local port"),
     ("learn", "let a controller add the rules"),
     ("ct", "there is no connection tracking"),
     ("nat", "there is no connection tracking"),
@@ -213,6 +214,7 @@ pub(super) fn form(field: Field) -> Form {
         | Field::Ipv6NdTll => Form::Mac,
         Field::Ipv4Src | Field::Ipv4Dst | Field::ArpSpa | Field::ArpTpa => Form::Ipv4,
         Field::Ipv6Src | Field::Ipv6Dst | Field::Ipv6NdTarget => Form::Ipv6,
+        Field::InPort | Field::InPhyPort => Form::Port,
         _ => Form::Number,
     }
 }

@@ -186,6 +186,7 @@ fn action(action: &Action) -> String {
             PortNo::FLOOD => "FLOOD".to_owned(),
             PortNo::ALL => "ALL".to_owned(),
             PortNo::CONTROLLER => format!("CONTROLLER:{max_len}"),
+            PortNo::LOCAL => "LOCAL".to_owned(),
             port => format!("output:{port}"),
         },
         Action::SetField { field, value } => match field {

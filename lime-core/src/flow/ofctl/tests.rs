@@ -92,6 +92,10 @@ fn names_and_abbreviations() {
         ("tcp,dl_type=0x0800,nw_proto=6", "tcp"),
         ("IP,NW_DST=10.0.0.1", "ip,nw_dst=10.0.0.1"),
         (
+            "in_port=local,in_phy_port=4294967294",
+            "in_port=LOCAL,in_phy_port=LOCAL",
+        ),
+        (
             "metadata=0x5/0xf,tun_id=7,in_port=1,in_phy_port=1",
             "tun_id=0x7,metadata=0x5/0xf,in_port=1,in_phy_port=1",
         ),
@@ -135,8 +139,8 @@ fn actions_of_all_kinds() {
         ("actions=2", "output:2"),
         ("actions=output=2", "output:2"),
         (
-            "actions=output:in_port,IN_PORT,flood,ALL",
-            "IN_PORT,IN_PORT,FLOOD,ALL",
+            "actions=output:in_port,IN_PORT,flood,ALL,local,output:LOCAL",
+            "IN_PORT,IN_PORT,FLOOD,ALL,LOCAL,LOCAL",
         ),
         ("actions=controller", "CONTROLLER:65535"),
         ("actions=CONTROLLER:128", "CONTROLLER:128"),
@@ -253,7 +257,7 @@ fn errors_say_where_and_how_to_mend() {
         ),
         (
             "actions=output",
-            "column 9: output needs a value: a port number, in_port, flood, all or controller",
+            "column 9: output needs a value: a port number, in_port, flood, all, local or controller",
         ),
         (
             "actions=drop,output:2",

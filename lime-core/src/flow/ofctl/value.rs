@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::names::{Form, form};
+use crate::PortNo;
 use crate::flow::{Field, FieldMatch};
 
 /// A number, decimal or hexadecimal with 0x.
@@ -54,6 +55,7 @@ pub(super) fn expected(field: Field) -> String {
         Form::Ipv4 => "an IPv4 address such as 10.0.0.1".to_owned(),
         Form::Ipv6 => "an IPv6 address such as fd00::1".to_owned(),
         Form::Number => format!("a number from 0 to {}", field.full_mask()),
+        Form::Port => "a port number, or LOCAL".to_owned(),
     }
 }
 
@@ -64,7 +66,7 @@ pub(super) fn expected_masked(field: Field) -> String {
         Form::Mac => "ff:ff:ff:00:00:00",
         Form::Ipv4 => "24",
         Form::Ipv6 => "64",
-        Form::Number => "0xff00",
+        Form::Number | Form::Port => "0xff00",
     };
     format!(
         "{}, perhaps with a mask behind it (/{mask})",
@@ -76,6 +78,8 @@ pub(super) fn expected_masked(field: Field) -> String {
 pub(super) fn exact(field: Field, text: &str) -> Option<u128> {
     let value = match form(field) {
         Form::Number => number(text),
+        Form::Port if text.eq_ignore_ascii_case("local") => Some(PortNo::LOCAL.0.into()),
+        Form::Port => number(text),
         Form::Mac => mac(text),
         Form::Ipv4 => ipv4(text),
         Form::Ipv6 => ipv6(text),
@@ -137,6 +141,7 @@ pub(super) fn write_exact(out: &mut String, field: Field, value: u128) {
             write!(out, "{value:#06x}")
         }
         Form::Number => write!(out, "{value}"),
+        Form::Port => write!(out, "{}", PortNo(value as u32)),
     };
     debug_assert!(done.is_ok(), "a String takes everything");
 }
@@ -148,7 +153,7 @@ pub(super) fn write_masked(out: &mut String, m: &FieldMatch) {
         return write_exact(out, field, m.value);
     }
     match form(field) {
-        Form::Number => {
+        Form::Number | Form::Port => {
             let done = write!(out, "{:#x}/{:#x}", m.value, m.mask);
             debug_assert!(done.is_ok(), "a String takes everything");
         }

@@ -80,6 +80,7 @@ fn any_action() -> impl Strategy<Value = Action> {
         Just(PortNo::IN_PORT.0),
         Just(PortNo::FLOOD.0),
         Just(PortNo::ALL.0),
+        Just(PortNo::LOCAL.0),
         Just(PortNo::CONTROLLER.0),
     ];
     let settable: Vec<_> = Field::ALL
