@@ -12,6 +12,7 @@ pub mod log;
 pub mod migration;
 pub mod model;
 mod network;
+pub mod promise;
 pub mod timeouts;
 
 pub use ids::*;

@@ -1,8 +1,8 @@
 //! When rules time out: OpenFlow 1.3.5, 5.5.
 //!
 //! No instance removes a rule by itself. A hard timeout is due by the coordinator's clock. An idle timeout is due when no instance has had a
-//! match for so long, which only the instances know: they are asked when the time may have come, and the rule goes when all of them say so
-//! (rule 14). Either way it goes by an entry of the log, like a rule that is deleted.
+//! match for so long, which only the instances know: they are asked when the time may have come ([`crate::promise`]). Either way the rule
+//! goes by an entry of the log, like one that is deleted.
 //!
 //! Times are milliseconds of any clock that does not jump; they only ever meet each other.
 

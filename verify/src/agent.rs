@@ -10,6 +10,12 @@ use crate::world::{CUT, Setting, Step, World, apply, assertion};
 impl World {
     /// An agent takes the next message.
     pub(crate) fn command(&mut self, setting: &Setting, h: u8, message: Down) -> Step {
+        self.obey(setting, h, message)?;
+        self.release_waiting(setting, h);
+        Ok(())
+    }
+
+    fn obey(&mut self, setting: &Setting, h: u8, message: Down) -> Step {
         let host = &mut self.hosts[h as usize];
         match message {
             Down::Stage {
@@ -128,6 +134,12 @@ impl World {
                     self.output(setting, h, held.packet, held.out, clock);
                 }
             }
+            Down::Ask(round) => self.asked(setting, h, round),
+            Down::Lift => {
+                host.promised = false;
+                host.asked = None;
+            }
+            Down::Stands(stands) => self.stands(setting, h, stands),
             Down::Pause(port) => {
                 host.after.push_back(After::Paused(host.clock));
                 let plug = self.coordinator.plug;
@@ -171,6 +183,7 @@ impl World {
                 host.is_past(epoch) || setting.without(Mutation::AckBeforeGrace)
             }
             After::Hello(clock) | After::Paused(clock) => host.is_past(clock),
+            After::Vote(_) => self.may_vote(setting, h),
         })
     }
 
@@ -180,6 +193,7 @@ impl World {
             return;
         };
         match after {
+            After::Vote(round) => self.votes(setting, h, round),
             After::Activated(epoch) => {
                 if !setting.without(Mutation::EventsAfterAck) {
                     self.read(h);
@@ -225,6 +239,9 @@ impl World {
         self.budget[1] -= 1;
         let host = &mut self.hosts[h as usize];
         host.held.clear();
+        host.waiting.clear();
+        host.asked = None;
+        host.promised &= !setting.without(Mutation::PromiseLostAtRestart);
         host.recent.clear();
         host.incarnation += 1;
         if setting.without(Mutation::ClockLostAtRestart) && host.clock.0 > 1 {
@@ -243,7 +260,10 @@ impl World {
     }
 }
 
-/// Rule 13: an entry that stands for new versions of all rules.
+/// Rule 13: an entry that stands for new versions of all rules; or rule 14: the end of one, whose last counts are told.
 fn is_cut(entry: &lime_core::log::Entry) -> bool {
-    matches!(&entry.kind, EntryKind::Update { passed, .. } if passed.iter().any(|p| p.id == CUT))
+    let EntryKind::Update { remove, passed, .. } = &entry.kind else {
+        return false;
+    };
+    remove.iter().any(|r| r.why.is_some()) || passed.iter().any(|p| p.id == CUT)
 }

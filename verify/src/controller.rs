@@ -74,7 +74,8 @@ impl World {
                 c.waiters.push((ticket, Waiter::Command(command)));
                 self.controller.open |= open;
             }
-            Command::Await => {}
+            // The coordinator's own: `crate::promise`.
+            Command::Expire(_) | Command::Await => {}
         }
     }
 

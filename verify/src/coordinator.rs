@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use lime_core::log::{Entry, EntryKind, Sequencer, Ticket};
 use lime_core::model::{InstanceState, MemberState, Network, Port};
+use lime_core::promise::Rounds;
 use lime_core::{Consistency, Epoch};
 
 use crate::host::{Event, Packet};
@@ -204,6 +205,8 @@ pub struct Coordinator {
     pub plug: bool,
     /// Rule 13: what hosts have reported, by cut and rule.
     pub counted: BTreeMap<(u32, u8), u8>,
+    /// Rule 14: the code that runs in production.
+    pub rounds: Rounds,
     /// Rule 17: the host that is being taken in again, and which of its switches learns; `None`: it becomes a member.
     pub rejoining: Option<(u8, Option<u8>)>,
     /// Mutation: events below this are of before the recovery.
@@ -239,6 +242,7 @@ impl Coordinator {
             from: 0,
             plug: false,
             counted: BTreeMap::new(),
+            rounds: Rounds::default(),
             rejoining: None,
             recovery: Epoch::ZERO,
             admits: true,

@@ -52,6 +52,8 @@ fn describe(world: &World, setting: &Setting, action: Action) -> String {
             world.hosts[h as usize].after.front()
         ),
         Action::Read(h) => format!("the agent of host {h} reads its event ring"),
+        Action::Ask => "the coordinator asks whether the rule is idle".to_owned(),
+        Action::GiveUp => "the coordinator waits no longer for votes".to_owned(),
         Action::Logged => "the store has the entries".to_owned(),
         Action::Script => {
             let command = scenario.script[world.controller.next as usize];

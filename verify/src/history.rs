@@ -218,6 +218,9 @@ impl<'a> Check<'a> {
             if self.history.void & (1 << c) != 0 {
                 continue;
             }
+            if let Command::Expire(rule) = self.world.commands[c as usize] {
+                rules &= !(1 << rule);
+            }
             if let Command::Update { add, remove, .. } = &self.world.commands[c as usize] {
                 rules = remove.iter().fold(rules, |a, r| a & !(1 << r));
                 rules = add.iter().fold(rules, |a, r| a | 1 << r);
@@ -348,7 +351,9 @@ impl<'a> Check<'a> {
             let &Told::Counted(command, counted) = told else {
                 continue;
             };
-            let Command::Cut(rule) = self.world.commands[command as usize] else {
+            let (Command::Cut(rule) | Command::Expire(rule)) =
+                self.world.commands[command as usize]
+            else {
                 continue;
             };
             let cut = self.place_of(command).unwrap_or(0);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lime_core::log::Entry;
 use lime_core::model::{HostConfig, PortPlace};
+use lime_core::promise::Round;
 use lime_core::{Epoch, PortId};
 
 use crate::coordinator::Shared;
@@ -46,6 +47,20 @@ pub struct InHand {
     pub packet: Packet,
     /// At this version.
     pub version: u32,
+    /// What it has matched; only where rules are idle, since only then it shows that lookup and counting are two steps.
+    pub matched: Matched,
+}
+
+/// What a packet in hand has matched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Matched {
+    /// It has not been looked up.
+    #[default]
+    Unknown,
+    /// No rule.
+    None,
+    /// This one.
+    Rule(u8),
 }
 
 /// A tunnel frame.
@@ -114,6 +129,12 @@ pub enum Down {
     },
     /// Rule 5.
     Release(u64),
+    /// Rule 14: is the rule idle?
+    Ask(Round),
+    /// Rule 14: the promise is lifted.
+    Lift,
+    /// Rule 14, on a new stream: whether the promise stands.
+    Stands(bool),
     /// Rule 16.
     Pause(u8),
     /// Rule 16.
@@ -147,6 +168,8 @@ pub enum Up {
     Activated(Epoch),
     /// Rule 13: what was counted of each rule before this epoch.
     Counts(Epoch, Vec<(u8, u8)>),
+    /// Rule 14: whether it promises.
+    Vote(Round, bool),
     /// A packet-in.
     Event(Event),
     /// The packet-out is executed.
@@ -166,6 +189,8 @@ pub enum After {
     Hello(Epoch),
     /// Rule 16.
     Paused(Epoch),
+    /// Rule 14.
+    Vote(Round),
 }
 
 /// An output that waits for the coordinator to have the event.
@@ -218,6 +243,14 @@ pub struct Host {
     pub counts: Vec<(u8, u32, u8)>,
     /// Rule 13: cuts that are staged, and not reported.
     pub cuts: Vec<Epoch>,
+    /// Rule 14: the idle rule is not to be matched. The kernel's: it survives the agent.
+    pub promised: bool,
+    /// Rule 14: the round that the agent has not voted in yet.
+    pub asked: Option<Round>,
+    /// Rule 14: the idle rule was matched since the round began. That is what stands for time here.
+    pub used: bool,
+    /// Rule 14: packets that would have matched.
+    pub waiting: VecDeque<Packet>,
     /// Its instance's final counters were read.
     pub finals: bool,
     /// A packet was counted after that.
@@ -299,6 +332,7 @@ impl Host {
         self.in_hand.push(InHand {
             packet,
             version: version.0,
+            matched: Matched::Unknown,
         });
         self.in_hand.sort_unstable();
     }

@@ -2,7 +2,7 @@
 
 use lime_core::Epoch;
 
-use crate::host::{Event, Frame, Packet, Role};
+use crate::host::{Event, Frame, Matched, Packet, Role};
 use crate::mutation::Mutation;
 use crate::world::{Setting, Step, World, assertion};
 
@@ -35,16 +35,41 @@ impl World {
 
     /// A kernel program has looked the packet up and does what the rule says.
     pub(crate) fn finish(&mut self, setting: &Setting, h: u8, i: u8) {
-        let in_hand = self.hosts[h as usize].in_hand.remove(i.into());
+        let mut in_hand = self.hosts[h as usize].in_hand.remove(i.into());
+        if setting.scenario.idle().is_some() && in_hand.matched == Matched::Unknown {
+            let version = Epoch(in_hand.version);
+            let found = self.look_up(setting, h, in_hand.packet, version);
+            if found.is_some_and(|rule| self.waits(setting, h, rule)) {
+                let host = &mut self.hosts[h as usize];
+                host.waiting.push_back(in_hand.packet);
+                return;
+            }
+            in_hand.matched = found.map_or(Matched::None, Matched::Rule);
+            let host = &mut self.hosts[h as usize];
+            host.in_hand.push(in_hand);
+            host.in_hand.sort_unstable();
+            return;
+        }
         let entry = setting.scenario.ports[in_hand.packet.port as usize].switch;
         // Of what would be a contradiction only together with more than the worlds have, the cause is.
         self.trespassed |= self.is_out(h, entry);
-        self.process(setting, h, in_hand.packet, Epoch(in_hand.version));
+        let version = Epoch(in_hand.version);
+        match in_hand.matched {
+            Matched::Unknown => self.process(setting, h, in_hand.packet, version),
+            Matched::None => {}
+            Matched::Rule(rule) => self.run(setting, h, in_hand.packet, version, rule),
+        }
     }
 
     fn process(&mut self, setting: &Setting, h: u8, packet: Packet, version: Epoch) {
+        if let Some(rule) = self.look_up(setting, h, packet, version) {
+            self.run(setting, h, packet, version, rule);
+        }
+    }
+
+    fn look_up(&self, setting: &Setting, h: u8, packet: Packet, version: Epoch) -> Option<u8> {
         let switch = setting.scenario.ports[packet.port as usize].switch;
-        let host = &mut self.hosts[h as usize];
+        let host = &self.hosts[h as usize];
         let at = if setting.without(Mutation::TwoClockReads) {
             host.clock
         } else {
@@ -58,9 +83,22 @@ impl World {
                 && rule.in_port.is_none_or(|p| p == packet.port)
         });
         let rules = matching.map(|v| (v.rule, &setting.scenario.rules[v.rule as usize]));
-        let Some((number, rule)) = rules.max_by_key(|(_, r)| r.priority) else {
-            return;
-        };
+        let best = rules.max_by_key(|(_, r)| r.priority);
+        best.map(|(number, _)| number)
+    }
+
+    /// Counts the rule, and does what it says.
+    fn run(&mut self, setting: &Setting, h: u8, packet: Packet, version: Epoch, number: u8) {
+        let switch = setting.scenario.ports[packet.port as usize].switch;
+        let rule = &setting.scenario.rules[number as usize];
+        if setting
+            .scenario
+            .idle()
+            .is_some_and(|(idle, _)| idle == number)
+        {
+            self.idle_rule_matched(h);
+        }
+        let host = &mut self.hosts[h as usize];
         if setting.scenario.counts() {
             host.count(number, version);
         }

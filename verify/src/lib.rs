@@ -27,6 +27,7 @@ mod kernel;
 pub mod mutation;
 pub mod operation;
 pub mod progress;
+mod promise;
 pub mod scenario;
 pub mod scenarios;
 pub mod scenarios_long;

@@ -36,6 +36,18 @@ pub enum Mutation {
     BarrierAtOnce,
     /// Rule 13: hosts report what they have counted, not what they had before the cut.
     CountsAfterCut,
+    /// Rule 14: that a rule is idle is said, and not promised.
+    NoPromise,
+    /// Rule 14: voted before what was looked up earlier has been counted.
+    VoteBeforeGrace,
+    /// Rule 14: an agent that dies has promised nothing.
+    PromiseLostAtRestart,
+    /// Rule 14: removed when one instance has promised.
+    NotAllVotes,
+    /// Rule 14: a promise is not lifted.
+    PromiseNotLifted,
+    /// Rule 14: an instance that joins meanwhile is not asked.
+    JoinBesideRound,
     /// Rule 15: an instance processes as soon as it has its snapshot.
     JoinAtOnce,
     /// Rule 15: a retired instance goes on.
@@ -64,7 +76,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 28] = [
+    pub const ALL: [Mutation; 34] = [
         Mutation::NoTags,
         Mutation::RaiseAfterDelivery,
         Mutation::NoTagCheck,
@@ -81,6 +93,12 @@ impl Mutation {
         Mutation::PacketOutOutOfBand,
         Mutation::BarrierAtOnce,
         Mutation::CountsAfterCut,
+        Mutation::NoPromise,
+        Mutation::VoteBeforeGrace,
+        Mutation::PromiseLostAtRestart,
+        Mutation::NotAllVotes,
+        Mutation::PromiseNotLifted,
+        Mutation::JoinBesideRound,
         Mutation::JoinAtOnce,
         Mutation::RetireIgnored,
         Mutation::ClockBeforePause,
@@ -113,6 +131,12 @@ impl Mutation {
             Mutation::RetiringNotAwaited | Mutation::RetireIgnored => "retire",
             Mutation::PacketOutOutOfBand => "packet-out",
             Mutation::CountsAfterCut => "statistics",
+            Mutation::NoPromise
+            | Mutation::VoteBeforeGrace
+            | Mutation::NotAllVotes
+            | Mutation::PromiseNotLifted => "idle",
+            Mutation::PromiseLostAtRestart => "idle-agent-crash",
+            Mutation::JoinBesideRound => "idle-join",
             Mutation::JoinAtOnce => "join",
             Mutation::ClockBeforePause | Mutation::NoClockTransfer => "move-plug",
             Mutation::ExcludedTooEarly

@@ -26,6 +26,8 @@ pub enum Command {
     /// Exact statistics of a rule (rule 13). In production each rule goes on as another version of itself; here an entry without contents
     /// stands for that, and hosts count by version.
     Cut(u8),
+    /// The end of an idle rule (rule 14), which the coordinator decides in place of the controller; its reply is the flow-removed.
+    Expire(u8),
     /// A barrier.
     Barrier,
     /// The commands behind it are issued when everything before is answered.
@@ -151,6 +153,8 @@ pub struct Scenario {
     pub forgeries: u8,
     /// This host refuses to stage this rule.
     pub refuses: Option<(u8, u8)>,
+    /// Rounds of votes (rule 14) about the rule of [`Command::Expire`].
+    pub rounds: u8,
     /// Events stay in the ring until the agent reads it; else they are in its stream at once.
     pub ring: bool,
 }
@@ -158,6 +162,16 @@ pub struct Scenario {
 impl Scenario {
     /// Whether what hosts count is of interest.
     pub fn counts(&self) -> bool {
-        self.commands.iter().any(|c| matches!(c, Command::Cut(_)))
+        let counted = |c: &Command| matches!(c, Command::Cut(_) | Command::Expire(_));
+        self.commands.iter().any(counted)
+    }
+
+    /// The rule that has an idle timeout, if there is one, and the command that is its end.
+    pub fn idle(&self) -> Option<(u8, u8)> {
+        let mut commands = self.commands.iter().zip(0..);
+        commands.find_map(|(c, i)| match c {
+            Command::Expire(rule) => Some((*rule, i)),
+            _ => None,
+        })
     }
 }

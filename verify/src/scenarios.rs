@@ -527,6 +527,90 @@ fn migration_crash() -> Scenario {
     s
 }
 
+/// An idle rule, and packets that come at any time.
+pub(crate) fn idle() -> Scenario {
+    Scenario {
+        name: "idle",
+        about: "two instances, a rule that times out by their promises, packets of both hosts at any time",
+        hosts: 2,
+        members: 2,
+        instances: vec![vec![0, 1]],
+        ports: vec![at(0), at(1)],
+        ends: vec![end(0, &[0], &[]), end(1, &[1], &[(0, 1)])],
+        rules: vec![
+            rule(1, 0, &[], true),
+            rule(1, 1, &[], true),
+            Rule {
+                kind: None,
+                ..rule(2, 0, &[0, 1], false)
+            },
+        ],
+        initial: vec![0, 1, 2],
+        commands: vec![Command::Expire(2)],
+        rounds: 1,
+        ..Default::default()
+    }
+}
+
+/// The same, while the controller takes another rule's place.
+fn idle_replaced() -> Scenario {
+    let mut s = idle();
+    s.name = "idle-replaced";
+    s.about =
+        "as idle, while the controller puts another rule in its place: the promise ends with it";
+    s.ends[1].replies.clear();
+    s.rules.push(rule(3, 0, &[1], false));
+    s.commands.push(update(&[3], &[2]));
+    s.script = vec![1];
+    s
+}
+
+/// An agent dies, or its stream breaks.
+fn idle_agent_crash() -> Scenario {
+    let mut s = idle();
+    s.name = "idle-agent-crash";
+    s.about = "as idle, and an agent dies and comes back, or its stream breaks";
+    s.ends[1] = end(1, &[0], &[]);
+    s.agent_crashes = 1;
+    s.cuts = 1;
+    s
+}
+
+/// The coordinator dies.
+fn idle_coordinator_crash() -> Scenario {
+    let mut s = idle();
+    s.name = "idle-coordinator-crash";
+    s.about = "as idle, and the coordinator dies and comes back: it says which promises stand";
+    s.ends[1] = end(1, &[0], &[]);
+    s.coordinator_crashes = 1;
+    s
+}
+
+/// An instance joins between votes and removal.
+fn idle_join() -> Scenario {
+    let mut s = idle();
+    s.name = "idle-join";
+    s.about = "as idle, and an instance joins: it has promised too, or nothing is removed";
+    s.ends[1] = end(1, &[0], &[]);
+    s.instances = vec![vec![0]];
+    s.operations = vec![Operation::Join { switch: 0, host: 1 }];
+    s
+}
+
+/// The removal shares its batch with an update that a host refuses.
+fn idle_refused() -> Scenario {
+    let mut s = idle();
+    s.name = "idle-refused";
+    s.about =
+        "as idle, and an update is refused that takes the removal with it: the promises are lifted";
+    s.ends[1].replies.clear();
+    s.rules.push(rule(3, 1, &[0], false));
+    s.commands.push(update(&[3], &[]));
+    s.script = vec![1];
+    s.refuses = Some((1, 3));
+    s
+}
+
 /// All scenarios.
 pub fn all() -> Vec<Scenario> {
     vec![
@@ -556,5 +640,11 @@ pub fn all() -> Vec<Scenario> {
         cut_off_relay(),
         forged(),
         migration_crash(),
+        idle(),
+        idle_replaced(),
+        idle_agent_crash(),
+        idle_coordinator_crash(),
+        idle_join(),
+        idle_refused(),
     ]
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lime_core::log::{Entry, EntryKind, Output, ProtocolError, Resume};
 use lime_core::model::{InstanceState, MemberState, Port, desired};
+use lime_core::promise::standing;
 use lime_core::{Epoch, HostId};
 
 use crate::coordinator::{Coordinator, Shared, Waiter, Write};
@@ -61,6 +62,7 @@ impl World {
             }
             Output::Voided(entries) => {
                 for voided in entries {
+                    self.removal_undone(setting, &voided.kind);
                     let mut log = self.coordinator.log.iter_mut();
                     if let Some(slot) = log.find(|e| e.epoch == voided.epoch) {
                         let void = Entry {
@@ -72,7 +74,12 @@ impl World {
                 }
                 self.coordinator.store.log.clone_from(&self.coordinator.log);
             }
-            Output::Failed { ticket, .. } => {
+            Output::Failed {
+                ticket, unsealed, ..
+            } => {
+                if let Some(kind) = unsealed {
+                    self.removal_undone(setting, &kind);
+                }
                 if let Some(Waiter::Command(c)) = self.waiter(ticket) {
                     self.history.void |= 1 << c;
                     self.controller.open &= !(1 << c);
@@ -80,7 +87,9 @@ impl World {
             }
             Output::Completed { ticket, epoch } => match self.waiter(ticket) {
                 Some(Waiter::Command(c)) => {
-                    if let Command::Cut(rule) = setting.scenario.commands[c as usize] {
+                    if let Command::Cut(rule) | Command::Expire(rule) =
+                        setting.scenario.commands[c as usize]
+                    {
                         let counted = self.coordinator.counted.get(&(epoch.0, rule));
                         let packets = counted.copied().unwrap_or_default();
                         self.history.tell(Told::Counted(c, packets));
@@ -320,6 +329,7 @@ impl World {
                 }
                 Ok(())
             }
+            Up::Vote(round, promised) => self.voted(setting, h, round, promised),
             Up::OutDone(id) => {
                 self.out_done(id);
                 Ok(())
@@ -341,6 +351,7 @@ impl World {
 
     fn host_up(&mut self, setting: &Setting, h: u8, staged: Epoch, clock: Epoch) -> Step {
         self.hosts[h as usize].heard = true;
+        self.round_lost(setting, h);
         let host = host_id(h);
         let c = &self.coordinator;
         let state = c.model.members.get(&host);
@@ -352,9 +363,10 @@ impl World {
             return Ok(());
         }
         self.configure(h, false);
+        self.say_what_stands(setting, h);
         match self.coordinator.sequencer.connected(host, staged, clock) {
             Ok(Resume::FromLog) => {}
-            Ok(Resume::FromSnapshot(at)) => self.resync(h, at),
+            Ok(Resume::FromSnapshot(at)) => self.resync(setting, h, at),
             Err(e) => return assertion(e.to_string()),
         }
         // Behind the stages and activations that they were behind.
@@ -377,7 +389,7 @@ impl World {
     }
 
     /// The host has too little to go on from the log: its instances learn again, all in one go on its FIFO stream.
-    fn resync(&mut self, h: u8, at: Epoch) {
+    fn resync(&mut self, setting: &Setting, h: u8, at: Epoch) {
         let last = self.coordinator.sequencer.last();
         let config = desired(&self.coordinator.model, host_id(h), last, true);
         self.tell(h, Down::Configure(Shared::new(config), false));
@@ -397,6 +409,7 @@ impl World {
             };
             self.tell(h, message);
         }
+        self.say_what_stands(setting, h);
         self.configure(h, false);
         let min_clock = self.coordinator.sequencer.activated();
         self.tell(h, Down::Restarted { at, min_clock });
@@ -414,8 +427,10 @@ impl World {
         }
         let store = self.coordinator.store.clone();
         for (i, command) in setting.scenario.commands.iter().enumerate() {
-            let Command::Update { add, remove, .. } = command else {
-                continue;
+            let (add, remove) = match command {
+                Command::Update { add, remove, .. } => (add.as_slice(), remove.as_slice()),
+                Command::Expire(rule) => (&[][..], std::slice::from_ref(rule)),
+                _ => continue,
             };
             let adds = |e: &Arc<Entry>| match &e.kind {
                 EntryKind::Update {
@@ -435,6 +450,7 @@ impl World {
             }
         }
         self.controller.open = 0;
+        self.removing = !standing(store.log.iter().map(|e| &e.kind)).is_empty();
         let operation = self.coordinator.operation;
         self.coordinator = Coordinator::recovered(
             store,

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use lime_core::flow::RemovedReason;
 use lime_core::log::{Added, Entry, EntryKind, Removed};
 use lime_core::model::{
     Device, InstanceState, MemberState, Network, PacketIns, Place, Port, Switch,
 };
+use lime_core::promise::Round;
 use lime_core::{
     Consistency, Epoch, HostId, NetworkId, PortAttach, PortId, PortNo, RuleId, SwitchId,
 };
@@ -50,6 +52,17 @@ impl Setting {
             remove: Vec::new(),
             passed: vec![Removed::new(CUT, Arc::clone(&self.rule), None)],
         }
+    }
+
+    /// Rule 14: an idle rule goes.
+    pub(crate) fn expire(&self, rule: u8) -> EntryKind {
+        let mut kind = self.update(self.scenario.rules[rule as usize].switch, &[], &[rule]);
+        if let EntryKind::Update { remove, .. } = &mut kind {
+            for removed in remove {
+                removed.why = Some(RemovedReason::IdleTimeout);
+            }
+        }
+        kind
     }
 
     pub(crate) fn update(&self, switch: u8, add: &[u8], remove: &[u8]) -> EntryKind {
@@ -130,6 +143,10 @@ pub enum Action {
     Exclude(u8),
     /// The coordinator dies; whether the write under way is on the disk.
     KillCoordinator(bool),
+    /// Rule 14: the coordinator asks about the idle rule.
+    Ask,
+    /// Rule 14: it does not wait for votes any more.
+    GiveUp,
     /// A frame with a tag of the future comes to this host.
     Forge(u8),
     /// Mutation: a raise that came late.
@@ -182,6 +199,16 @@ pub struct World {
     /// Frames that may still be lost, agents and coordinators that may still die, frames that may
     /// still be forged, streams that may still break, hosts that may still be cut off.
     pub budget: [u8; 6],
+    /// Rounds of votes that may still be begun.
+    pub rounds: u8,
+    /// Rule 14: the round of the newest promise.
+    pub promised_in: Round,
+    /// The idle rule was matched after the first promise of that round.
+    pub matched_since: bool,
+    /// Its removal as idle is decided.
+    pub removing: bool,
+    /// It was matched after that.
+    pub broken: bool,
     /// An excluded instance has processed a packet.
     pub trespassed: bool,
 }
@@ -281,6 +308,11 @@ impl World {
                 scenario.cuts,
                 scenario.partitions,
             ],
+            rounds: scenario.rounds,
+            promised_in: Round::default(),
+            matched_since: false,
+            removing: false,
+            broken: false,
             trespassed: false,
         };
         let whole = Setting::new(scenario.clone(), None);
@@ -426,6 +458,7 @@ impl World {
         if self.may_operate(setting) {
             all.push(Action::Operate);
         }
+        self.idle_actions(setting, &mut all);
         if self.budget[2] > 0 {
             all.push(Action::KillCoordinator(false));
             if !self.coordinator.writes.is_empty() {
@@ -452,6 +485,12 @@ impl World {
             return assertion(format!(
                 "host {h} counts a packet after its final counters were read"
             ));
+        }
+        if self.broken {
+            return assertion(
+                "no packet matches a rule after the first promise of the round that removes it as idle"
+                    .to_owned(),
+            );
         }
         if self.trespassed {
             return assertion("an instance that is no member processes nothing".to_owned());
@@ -492,7 +531,7 @@ impl World {
                 s.held_events().0
             ));
         }
-        Ok(())
+        self.nobody_waits()
     }
 
     fn take(&mut self, setting: &Setting, action: Action) -> Step {
@@ -527,7 +566,10 @@ impl World {
                     return self.hear(setting, h, message);
                 }
             }
-            Action::Grace(h) => self.grace(setting, h),
+            Action::Grace(h) => {
+                self.grace(setting, h);
+                self.release_waiting(setting, h);
+            }
             Action::Read(h) => self.read(h),
             Action::Logged => self.logged(setting),
             Action::Script => {
@@ -553,7 +595,12 @@ impl World {
                 host.lapsed &= !setting.without(Mutation::LeaseAtGreeting);
                 host.after.push_back(After::Hello(clock));
             }
-            Action::Notice(h) => self.coordinator.sequencer.disconnected(host_id(h)),
+            Action::Ask => self.ask(setting),
+            Action::GiveUp => self.give_up(setting),
+            Action::Notice(h) => {
+                self.coordinator.sequencer.disconnected(host_id(h));
+                self.round_lost(setting, h);
+            }
             Action::Partition(h) => {
                 self.budget[5] -= 1;
                 self.hosts[h as usize].away = true;

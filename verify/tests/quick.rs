@@ -13,6 +13,14 @@ use lime_verify::world::Setting;
 const LARGE: [&str; 3] = ["updates", "refused", "cut-packet-out-table"];
 /// Of which a part is walked through: hosts that are cut off, and statistics.
 const PARTLY: [&str; 4] = ["cut-off", "cut-off-refused", "cut-off-relay", "statistics"];
+/// Of which a smaller part is: idle rules.
+const IDLE: [&str; 5] = [
+    "idle-replaced",
+    "idle-agent-crash",
+    "idle-coordinator-crash",
+    "idle-join",
+    "idle-refused",
+];
 const LARGEST: &str = "migration-crash";
 
 /// Walks through these scenarios; gives the number of states.
@@ -41,7 +49,7 @@ fn check(wanted: impl Fn(&str) -> bool, states: u64) -> u64 {
 #[test]
 fn small_worlds_show_what_one_switch_could_have_shown() {
     let states = check(
-        |n| !LARGE.contains(&n) && !PARTLY.contains(&n) && n != LARGEST,
+        |n| !LARGE.contains(&n) && !PARTLY.contains(&n) && !IDLE.contains(&n) && n != LARGEST,
         u64::from(u32::MAX) >> 12,
     );
     assert!(states > 200_000, "{states}");
@@ -57,6 +65,12 @@ fn large_worlds_show_what_one_switch_could_have_shown() {
 fn cut_off_hosts_and_statistics_show_what_one_switch_could_have_shown() {
     let states = check(|n| PARTLY.contains(&n), 200_000);
     assert!(states >= 800_000, "{states}");
+}
+
+#[test]
+fn idle_rules_go_by_promises_that_nobody_breaks() {
+    let states = check(|n| IDLE.contains(&n), 60_000);
+    assert!(states >= 300_000, "{states}");
 }
 
 #[test]

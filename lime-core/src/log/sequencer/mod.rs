@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::hold::HoldBack;
 use super::{Entry, EntryKind, Member, Output, Ticket};
-use crate::{Consistency, Epoch, HostId};
+use crate::{Consistency, Epoch, HostId, SwitchId};
 
 /// Rule operations that share one batch; a single larger request still goes as one.
 pub const MAX_BATCH: usize = 4096;
@@ -162,6 +162,20 @@ impl<E> Sequencer<E> {
     /// Rule operations waiting for an epoch.
     pub fn pending(&self) -> usize {
         self.pending_weight
+    }
+
+    /// Changes that are decided and that not all members have acknowledged, in order.
+    pub fn undone(&self) -> impl Iterator<Item = &EntryKind> {
+        let logged = self.entries.iter();
+        let logged = logged.filter(|e| self.acknowledged.lt(e.epoch));
+        let pending = self.pending.iter().map(|(_, kind)| kind);
+        logged.map(|e| &e.kind).chain(pending)
+    }
+
+    /// Whether a host is to become an instance of the switch by an entry that has no epoch yet.
+    pub fn awaits_join(&self, switch: SwitchId) -> bool {
+        let joins = |kind: &EntryKind| matches!(kind, EntryKind::Join { switch: Some(s), .. } if *s == switch);
+        self.pending.iter().any(|(_, kind)| joins(kind))
     }
 
     /// Events held back, and events dropped because too many were.
