@@ -19,7 +19,7 @@ use crate::{
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use switch_abi::{
     Action, DropReason, MAX_METER_BANDS, METER_BAND, METER_HEAD, METER_PACKETS, METER_REMARKS,
-    METER_TABLE, METER_TIME_SHIFT, RuleEntry, band_charge, band_cost, op, part_of, remarked,
+    METER_TABLE, METER_TIME_SHIFT, RuleEntry, band_charge, band_cost, part_of, remarked,
 };
 
 /// How often a CPU tries to charge a band while others do.
@@ -97,11 +97,9 @@ fn exceeded<'a>(entry: *mut RuleEntry, fixed: &'a RuleEntry, amount: u32) -> Opt
     // SAFETY: plain helper call.
     let now = unsafe { bpf_ktime_get_ns() } << METER_TIME_SHIFT;
     let mut i = 0;
-    while i < MAX_METER_BANDS {
+    // What is behind the last action is of what was in the slot before.
+    while i < MAX_METER_BANDS && 2 * i < fixed.action_count as usize {
         let (band, burst) = (&fixed.actions[2 * i], &fixed.actions[2 * i + 1]);
-        if band.op != op::BAND {
-            break;
-        }
         let cost = band_cost(amount, u64::from_ne_bytes(band.c), band.a as u8);
         let tolerance = u64::from_ne_bytes(burst.c);
         // SAFETY: the index is within the array.

@@ -126,6 +126,21 @@ fn a_burst_passes_and_what_comes_behind_it_is_dropped_and_not_charged() {
 }
 
 #[test]
+fn bands_that_were_in_the_slot_before_are_none() {
+    for mode in BOTH {
+        let mut w = two_ports();
+        w.rule_with(1, any(), any(), &[output(2)], metered(7));
+        let head = meter(&mut w, 7, METER_PACKETS, &[(0, 9), (0, 1)])[0];
+        w.commit();
+        let mut entry: RuleEntry = w.get(maps::RULES, head);
+        entry.action_count = 2;
+        w.store(maps::RULES, head, entry);
+        set_ahead(&mut w, head, 1, COST);
+        assert_eq!(w.run(mode, &udp4(b"x")).verdict, Verdict::Redirect);
+    }
+}
+
+#[test]
 fn bytes_are_charged_with_the_header_and_what_is_longer_than_the_burst_passes_all_the_same() {
     for mode in BOTH {
         let mut w = two_ports();
