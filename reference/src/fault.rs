@@ -43,11 +43,15 @@ pub enum Fault {
     CookieOfBucket,
     /// Fragments are told by their ports, which only the first has.
     FragmentsByPorts,
+    /// Of the bands whose rates are exceeded that with the lowest is applied.
+    LowestBandApplied,
+    /// A band raises the drop precedence by one level, whatever it says.
+    PrecedenceByOne,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 20] = [
+    pub const ALL: [Fault; 22] = [
         Fault::PriorityReversed,
         Fault::DscpClearsEcn,
         Fault::PseudoHeaderForgotten,
@@ -68,5 +72,7 @@ impl Fault {
         Fault::OutputBesideGroup,
         Fault::CookieOfBucket,
         Fault::FragmentsByPorts,
+        Fault::LowestBandApplied,
+        Fault::PrecedenceByOne,
     ];
 }

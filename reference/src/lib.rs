@@ -4,13 +4,14 @@
 //! a look-up goes through all rules, every table parses the frame anew as it then is, and checksums are computed from the bytes they cover.
 //! Where the specification leaves a choice, what LIME has chosen is said at the place.
 //!
-//! Not here: meters, timeouts, and outputs that wait for the controller.
+//! Not here: how rates are measured (which bands are exceeded is given), timeouts, and outputs that wait for the controller.
 
 mod checksum;
 mod cover;
 mod fault;
 mod group;
 mod ipv6;
+mod meter;
 mod outcome;
 mod output;
 mod parse;
@@ -23,4 +24,4 @@ mod world;
 pub use fault::Fault;
 pub use outcome::{Count, Counted, Drop, Event, Outcome, PortCount, Sent};
 pub use parse::{Headers, Transport, parse};
-pub use world::{GroupChange, Installed, Place, Port, World};
+pub use world::{GroupChange, Installed, MeterChange, Place, Port, World};

@@ -11,7 +11,7 @@ pub struct Outcome {
     pub sent: Vec<Sent>,
     /// Packets for the controller, in order.
     pub events: Vec<Event>,
-    /// Rules, groups and buckets that counted.
+    /// Rules, groups, buckets, meters and bands that counted.
     pub counts: BTreeMap<Counted, Count>,
     /// Ports that counted.
     pub ports: BTreeMap<PortId, PortCount>,
@@ -63,6 +63,10 @@ pub enum Counted {
     Group(SwitchId, u32),
     /// A group's bucket, by its place.
     Bucket(SwitchId, u32, usize),
+    /// A meter.
+    Meter(SwitchId, u32),
+    /// A meter's band, by its place: the packets that it was applied to.
+    Band(SwitchId, u32, usize),
 }
 
 /// Packets and bytes.
@@ -117,6 +121,8 @@ pub enum Drop {
     NoBucket,
     /// There is no such group. (Where a group is deleted, so are the rules that run it.)
     GroupChanged,
+    /// A band of a meter dropped it.
+    Metered,
 }
 
 impl Drop {
@@ -134,6 +140,7 @@ impl Drop {
             Drop::InvalidTtl => "invalid-ttl",
             Drop::NoBucket => "no-bucket",
             Drop::GroupChanged => "group-changed",
+            Drop::Metered => "metered",
         }
     }
 }

@@ -19,8 +19,8 @@ const MIN_PAYLOAD: usize = 28;
 /// The same, for IPv6.
 const MIN_PAYLOAD_IPV6: usize = 48;
 
-/// Changes of a packet's headers that are followed.
-const MAX_REREAD: usize = 4;
+/// Changes of a packet's headers, and meters that may change it, that are followed.
+pub(crate) const MAX_REREAD: usize = 4;
 
 /// Copies of one packet that are followed.
 const MAX_FOLLOWED: usize = 200;
@@ -235,6 +235,12 @@ impl<'a> Run<'a, '_> {
             };
             let rule = &installed.rule;
             self.outcome.count(Counted::Rule(installed.id), frame);
+            if rule
+                .meter
+                .is_some_and(|meter| !self.passes(port, frame, meter))
+            {
+                return Next::End;
+            }
             // OpenFlow 1.3.5, 5.9: apply-actions, clear-actions, write-actions, write-metadata, goto-table.
             let mut set = with.set.clone();
             set.write(rule, fault);

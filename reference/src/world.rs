@@ -1,6 +1,8 @@
 //! A network of switches on one host: ports, links, and rules with their epochs.
 
-use lime_core::flow::{Group, GroupMod, Rule};
+use std::collections::BTreeMap;
+
+use lime_core::flow::{Group, GroupMod, Meter, MeterMod, Rule};
 use lime_core::{Epoch, PortId, PortNo, RuleId, SwitchId};
 
 use crate::Fault;
@@ -74,6 +76,17 @@ pub struct GroupChange {
     pub change: GroupMod,
 }
 
+/// A change of a switch's meters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeterChange {
+    /// Of which switch.
+    pub switch: SwitchId,
+    /// First epoch at which it holds.
+    pub from: Epoch,
+    /// What changes.
+    pub change: MeterMod,
+}
+
 /// Everything.
 #[derive(Clone, Debug, Default)]
 pub struct World {
@@ -83,6 +96,11 @@ pub struct World {
     pub rules: Vec<Installed>,
     /// All changes of groups, in the order of their epochs. There are no groups before the first.
     pub groups: Vec<GroupChange>,
+    /// All changes of meters, in the order of their epochs. There are no meters before the first.
+    pub meters: Vec<MeterChange>,
+    /// How fast packets come to meters, in their units: each of them exceeds the bands of at most that rate, and no others. To meters that are
+    /// not named they come slower than any rate.
+    pub speeds: BTreeMap<(SwitchId, u32), u32>,
     /// The epoch that packets are processed at.
     pub clock: Epoch,
     /// A mistake to make.
@@ -117,5 +135,19 @@ impl World {
             }
         }
         group
+    }
+    /// A meter as it is now.
+    pub(crate) fn meter(&self, switch: SwitchId, number: u32) -> Option<&Meter> {
+        let changes = self.meters.iter();
+        let holds = changes.filter(|c| c.switch == switch && c.from.le(self.clock));
+        let mut meter = None;
+        for MeterChange { change, .. } in holds {
+            match change {
+                MeterMod::Add(new) | MeterMod::Modify(new) if new.id == number => meter = Some(new),
+                MeterMod::Delete(which) if which.is_none_or(|id| id == number) => meter = None,
+                _ => {}
+            }
+        }
+        meter
     }
 }

@@ -12,6 +12,7 @@ use switch_abi::{EVENT_PACKET_IN, EVENT_REASON_NO_MATCH, TUNNEL_DELIVER};
 use switch_agent::datapath::{AttachMode, Datapath, EventRing, Limits, PeerRoute};
 
 use super::lane::{BOTH, Lane, Mode, OTHER_HOST, local};
+use super::meters::Times;
 use super::observed::{HIDDEN_QUEUE, HIDDEN_TAG, Observed, since};
 use super::offload::Header;
 use super::scenario::{LOCAL, Scenario};
@@ -29,6 +30,7 @@ pub struct Bed {
     dp: Datapath,
     ring: EventRing,
     programs: Programs,
+    times: Times,
     lanes: Vec<Lane>,
     recirculation: Tap,
     underlay: Tap,
@@ -71,6 +73,7 @@ impl Bed {
         dp.promise_quiet();
         let ring = dp.event_ring().expect("a ring");
         let programs = Programs::open(&directory).expect("programs are pinned");
+        let times = Times::open(&directory, limits.rules);
         let (recirculation, underlay) = (Tap::new("rc", offloads), Tap::new("underlay", offloads));
         let route = |tap: &Tap, src: [u8; 4], dst: [u8; 4]| PeerRoute {
             ifindex: tap.ifindex,
@@ -101,6 +104,7 @@ impl Bed {
             dp,
             ring,
             programs,
+            times,
             lanes,
             recirculation,
             underlay,
@@ -116,7 +120,7 @@ impl Bed {
     /// Makes the scenario's network anew on all lanes; the clock is at 1.
     pub fn prepare(&mut self, scenario: &Scenario) {
         for lane in &mut self.lanes {
-            lane.prepare(&mut self.dp, scenario);
+            lane.prepare(&mut self.dp, &mut self.times, scenario);
         }
     }
 
@@ -130,7 +134,7 @@ impl Bed {
     /// Lets the clock go on, on all lanes.
     pub fn go_on(&mut self, scenario: &Scenario, clock: u32) {
         for lane in &mut self.lanes {
-            lane.go_on(&mut self.dp, scenario, clock);
+            lane.go_on(&mut self.dp, &mut self.times, scenario, clock);
         }
     }
 

@@ -5,6 +5,7 @@ use lime_core::{Epoch, PortId, RuleId};
 use lime_reference::{Installed, Place, Port};
 
 use super::groups;
+use super::meters::{self, METERS};
 use super::packets;
 use super::random::Random;
 use super::rules;
@@ -50,6 +51,9 @@ pub fn network(random: &mut Random, packets: &[Vec<u8>]) -> Scenario {
     };
     if random.chance(70) {
         groups::add(random, &mut scenario, packets);
+    }
+    if random.chance(40) {
+        meters::add(random, &mut scenario);
     }
     for i in 0..4 + random.below(40) {
         add_rule(random, &mut scenario, i as u64 + 1, packets);
@@ -141,7 +145,10 @@ fn add_rule(random: &mut Random, scenario: &mut Scenario, id: u64, packets: &[Ve
         1..7 => rules::matching_about(random, table, about),
         _ => rules::matching(random, table),
     };
-    let rule = rules::rule(random, table, priority, matching);
+    let mut rule = rules::rule(random, table, priority, matching);
+    if !scenario.meters.is_empty() && random.chance(25) {
+        rule.meter = Some(random.pick(&METERS));
+    }
     // Most are there from the start; some end, and have a successor from the same epoch on.
     let epochs: Vec<u32> = (1..=scenario.staged)
         .filter(|&e| switch_of(e) == switch)

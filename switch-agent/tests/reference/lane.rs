@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use lime_core::flow::{GroupPiece, GroupTable, Part};
+use lime_core::flow::{
+    GroupPiece, GroupTable, Meter, MeterPiece, MeterTable, Part, PartDelta, Rule,
+};
 use lime_core::model::PacketIns;
 use lime_core::{Epoch, HostId, NetworkId, PortId, RuleId, SwitchId};
 use lime_reference::{Count, Counted, Place as Leads, Port};
 use switch_agent::datapath::{AttachMode, Datapath, Place, PortSettings, SwitchSettings};
 
+use super::meters::Times;
 use super::observed::{Counters, Readings};
 use super::scenario::{LOCAL, SWITCHES, Scenario};
 use super::ways::{Device, Tap, Veth, Way};
@@ -22,7 +25,7 @@ pub enum Mode {
 pub const BOTH: [Mode; 2] = [Mode::Xdp, Mode::Tc];
 pub const OTHER_HOST: HostId = HostId(9);
 
-/// Ids of parts of groups are from here on; rules have smaller ones.
+/// Ids of parts of groups and meters are from here on; rules have smaller ones.
 const FIRST_PART: u64 = 1_000_000;
 
 pub struct Lane {
@@ -34,8 +37,9 @@ pub struct Lane {
     pub devices: Vec<Device>,
     /// Epochs that are staged.
     staged: u32,
-    /// Groups as they are staged; and whose counters their parts' are.
+    /// Groups and meters as they are staged; and whose counters their parts' are.
     groups: BTreeMap<SwitchId, GroupTable>,
+    meters: BTreeMap<SwitchId, MeterTable>,
     parts: BTreeMap<RuleId, Counted>,
     /// Counters as they were before the packet, and as they were read last.
     pub before: Readings,
@@ -68,6 +72,7 @@ impl Lane {
             devices,
             staged: 0,
             groups: BTreeMap::new(),
+            meters: BTreeMap::new(),
             parts: BTreeMap::new(),
             before: Readings::default(),
             latest: Readings::default(),
@@ -94,7 +99,7 @@ impl Lane {
     }
 
     /// Makes the scenario's network anew; the clock is at 1.
-    pub fn prepare(&mut self, dp: &mut Datapath, scenario: &Scenario) {
+    pub fn prepare(&mut self, dp: &mut Datapath, times: &mut Times, scenario: &Scenario) {
         let network = self.network();
         dp.remove_network(network).expect("the last network goes");
         dp.set_network(network, self.vni(), false)
@@ -120,9 +125,10 @@ impl Lane {
         }
         self.staged = 0;
         self.groups.clear();
+        self.meters.clear();
         self.parts.clear();
         let first = if scenario.late { 1 } else { scenario.staged };
-        self.stage(dp, scenario, first);
+        self.stage(dp, times, scenario, first);
         self.raise_clock(dp, 1);
         self.latest = self.read(dp);
     }
@@ -150,8 +156,8 @@ impl Lane {
     }
 
     /// Lets the clock go on, and does what comes with that.
-    pub fn go_on(&mut self, dp: &mut Datapath, scenario: &Scenario, clock: u32) {
-        self.stage(dp, scenario, clock);
+    pub fn go_on(&mut self, dp: &mut Datapath, times: &mut Times, scenario: &Scenario, clock: u32) {
+        self.stage(dp, times, scenario, clock);
         self.raise_clock(dp, clock);
         if scenario.collects {
             dp.collect(self.network(), Epoch(clock))
@@ -160,37 +166,46 @@ impl Lane {
     }
 
     /// Stages all epochs up to this one.
-    fn stage(&mut self, dp: &mut Datapath, scenario: &Scenario, upto: u32) {
+    fn stage(&mut self, dp: &mut Datapath, times: &mut Times, scenario: &Scenario, upto: u32) {
         for epoch in self.staged + 1..=upto {
             let (switch, mut add, mut remove) = scenario.epoch(epoch);
             // Into parts, as a coordinator makes them.
-            let parts = &mut self.parts;
-            let groups = self.groups.entry(switch).or_default();
-            let delta = groups
-                .apply(scenario.group_mods(epoch), || {
-                    let id = RuleId(FIRST_PART + parts.len() as u64);
-                    // Taken; whose it is shows when it is added.
-                    parts.insert(id, Counted::Rule(id));
-                    id
-                })
-                .expect("changes of groups are sound");
-            for (id, rule) in &delta.added {
-                let Some(Part::Group(part)) = rule.part.as_deref() else {
-                    panic!("{rule:?} is no part of a group");
-                };
-                let counted = match part.what {
-                    GroupPiece::Bucket(index) => Counted::Bucket(switch, part.group, index.into()),
-                    _ => Counted::Group(switch, part.group),
-                };
-                parts.insert(*id, counted);
-                add.push((*id, rule.as_ref().clone()));
+            for delta in self.part_deltas(scenario, switch, epoch) {
+                for (id, rule) in delta.added {
+                    self.parts.insert(id, counted(switch, &rule));
+                    add.push((id, rule.as_ref().clone()));
+                }
+                remove.extend(delta.removed.iter().map(|(id, _)| *id));
             }
-            remove.extend(delta.removed.iter().map(|(id, _)| *id));
             let switch = Some(self.switch(switch));
             dp.stage(self.network(), Epoch(epoch), switch, &add, &remove)
                 .expect("rules are staged");
+            for (id, rule) in &add {
+                if let Some(meter) = head(rule) {
+                    times.exceed(*id, meter);
+                }
+            }
             self.staged = epoch;
         }
+    }
+
+    /// What an epoch does to the parts of groups, and to those of meters.
+    fn part_deltas(&mut self, scenario: &Scenario, switch: SwitchId, epoch: u32) -> [PartDelta; 2] {
+        let parts = &mut self.parts;
+        let mut next_id = || {
+            let id = RuleId(FIRST_PART + parts.len() as u64);
+            // Taken; whose it is shows when it is added.
+            parts.insert(id, Counted::Rule(id));
+            id
+        };
+        let groups = self.groups.entry(switch).or_default();
+        let groups = groups.apply(scenario.group_mods(epoch), &mut next_id);
+        let meters = self.meters.entry(switch).or_default();
+        let meters = meters.apply(scenario.meter_mods(epoch), &mut next_id);
+        [
+            groups.expect("changes of groups are sound"),
+            meters.expect("changes of meters are sound"),
+        ]
     }
 
     fn raise_clock(&self, dp: &mut Datapath, clock: u32) {
@@ -242,6 +257,32 @@ impl Lane {
             .into_iter()
             .map(|(id, c)| (id, counters(c)))
             .collect()
+    }
+}
+
+/// Whose counters a part's are.
+fn counted(switch: SwitchId, rule: &Rule) -> Counted {
+    match rule.part.as_deref() {
+        Some(Part::Group(part)) => match part.what {
+            GroupPiece::Bucket(index) => Counted::Bucket(switch, part.group, index.into()),
+            _ => Counted::Group(switch, part.group),
+        },
+        Some(Part::Meter(part)) => match part.what {
+            MeterPiece::Band(index) => Counted::Band(switch, part.meter, index.into()),
+            MeterPiece::Head(_) => Counted::Meter(switch, part.meter),
+        },
+        None => panic!("{rule:?} is no part"),
+    }
+}
+
+/// The meter of which this is the part that has its bands.
+fn head(rule: &Rule) -> Option<&Meter> {
+    match rule.part.as_deref() {
+        Some(Part::Meter(part)) => match &part.what {
+            MeterPiece::Head(meter) => Some(meter),
+            MeterPiece::Band(_) => None,
+        },
+        _ => None,
     }
 }
 

@@ -14,6 +14,7 @@ mod devices;
 mod generate;
 mod groups;
 mod lane;
+mod meters;
 mod observed;
 mod offload;
 mod packets;
@@ -134,6 +135,10 @@ fn scenarios_reach_everything() {
                 "event of a bucket",
                 outcome.events.iter().any(|e| bucket(&e.by)),
             );
+            let meter = |by: &Counted| matches!(by, Counted::Meter(..));
+            saw("meter", outcome.counts.keys().any(meter));
+            let band = |by: &Counted| matches!(by, Counted::Band(..));
+            saw("band", outcome.counts.keys().any(band));
             saw("event", !outcome.events.is_empty());
             saw(
                 "event of a table-miss rule",
@@ -159,6 +164,8 @@ fn scenarios_reach_everything() {
         ("groups of groups", 100),
         ("several buckets", 100),
         ("event of a bucket", 30),
+        ("meter", 500),
+        ("band", 200),
     ];
     for (what, least) in least {
         assert!(
@@ -178,6 +185,7 @@ fn scenarios_reach_everything() {
         "invalid-ttl",
         "no-bucket",
         "group-changed",
+        "metered",
     ] {
         assert!(seen.contains_key(reason), "nothing is dropped for {reason}");
     }
@@ -213,6 +221,9 @@ fn planted_bugs_are_found() {
             .find_map(|seed| Some((seed, failure(&mut bed, seed, Some(fault))?)))
             .unwrap_or_else(|| panic!("{fault:?} does not show or is not found"));
         println!("{fault:?}, found with seed {seed}:\n{scenario}{difference}");
-        assert!(scenario.rules.len() <= 5, "{fault:?} is made small");
+        assert!(
+            scenario.rules.len() <= 5,
+            "{fault:?} is made small: {scenario}{difference}"
+        );
     }
 }

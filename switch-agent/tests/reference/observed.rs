@@ -64,16 +64,20 @@ fn assign(
     tried: &mut Vec<bool>,
     taken: &mut Vec<Option<usize>>,
 ) -> bool {
-    for at in 0..others.len() {
-        if tried[at] || !may_be(&found[i], &others[at]) {
+    let fitting: Vec<usize> = (0..others.len())
+        .filter(|&at| !tried[at] && may_be(&found[i], &others[at]))
+        .collect();
+    // Of many copies that are alike, the first that is free is as good as any.
+    if let Some(&at) = fitting.iter().find(|&&at| taken[at].is_none()) {
+        taken[at] = Some(i);
+        return true;
+    }
+    for at in fitting {
+        let Some(by) = taken[at].filter(|_| !tried[at]) else {
             continue;
-        }
-        tried[at] = true;
-        let free = match taken[at] {
-            None => true,
-            Some(by) => assign(found, others, by, tried, taken),
         };
-        if free {
+        tried[at] = true;
+        if assign(found, others, by, tried, taken) {
             taken[at] = Some(i);
             return true;
         }

@@ -1,10 +1,13 @@
 //! One test: a network, its rules with their epochs, and what happens one after the other. A plain value, so that it can be made smaller.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use lime_core::flow::{GroupMod, GroupTable, Rule, ofctl};
+use lime_core::flow::{GroupMod, GroupTable, MeterMod, MeterTable, Rule, ofctl};
 use lime_core::{Epoch, PortId, PortNo, RuleId, SwitchId};
-use lime_reference::{Fault, GroupChange, Installed, Place, Port, World};
+use lime_reference::{Fault, GroupChange, Installed, MeterChange, Place, Port, World};
+
+use super::meters::{METERS, SPEED};
 
 /// Switches: 1 and 2.
 pub const SWITCHES: [SwitchId; 2] = [SwitchId(1), SwitchId(2)];
@@ -35,6 +38,8 @@ pub struct Scenario {
     pub rules: Vec<Installed>,
     /// In the order of their epochs.
     pub groups: Vec<GroupChange>,
+    /// In the order of their epochs.
+    pub meters: Vec<MeterChange>,
     /// How far epochs are staged, from 1.
     pub staged: u32,
     /// Epochs are staged when the clock is to go there, and not all of them before the first packet.
@@ -50,6 +55,8 @@ impl Scenario {
             ports: self.ports.clone(),
             rules: self.rules.clone(),
             groups: self.groups.clone(),
+            meters: self.meters.clone(),
+            speeds: speeds(),
             clock: Epoch(1),
             fault,
         }
@@ -63,21 +70,44 @@ impl Scenario {
         })
     }
 
-    /// Whether the changes of groups are such as a coordinator lets through.
+    /// Whether the changes of groups and meters are such as a coordinator lets through.
     pub fn sound(&self) -> bool {
         SWITCHES.iter().all(|&switch| {
-            let mut table = GroupTable::default();
             let mut ids = 0..;
             let mut next = || RuleId(ids.next().unwrap_or_default());
+            let mut groups = GroupTable::default();
             let changes = self.groups.iter().filter(|c| c.switch == switch);
-            let mut applied = changes.map(|c| table.apply(vec![c.change.clone()], &mut next));
-            applied.all(|result| result.is_ok())
+            let mut changed = changes.map(|c| groups.apply(vec![c.change.clone()], &mut next));
+            if !changed.all(|result| result.is_ok()) {
+                return false;
+            }
+            let mut meters = MeterTable::default();
+            let changes = self.meters.iter().filter(|c| c.switch == switch);
+            let mut changed = changes.map(|c| meters.apply(vec![c.change.clone()], &mut next));
+            changed.all(|result| result.is_ok())
+        }) && self.rules.iter().all(|r| self.has_meter(r))
+    }
+
+    /// Whether a rule's meter is there as long as the rule: meters do not go.
+    fn has_meter(&self, installed: &Installed) -> bool {
+        let Some(meter) = installed.rule.meter else {
+            return true;
+        };
+        self.meters.iter().any(|c| {
+            let adds = matches!(&c.change, MeterMod::Add(new) if new.id == meter);
+            adds && c.switch == installed.switch && c.from.le(installed.from)
         })
     }
 
     /// What an epoch changes of its switch's groups.
     pub fn group_mods(&self, epoch: u32) -> Vec<GroupMod> {
         let changes = self.groups.iter().filter(|c| c.from == Epoch(epoch));
+        changes.map(|c| c.change.clone()).collect()
+    }
+
+    /// What an epoch changes of its switch's meters.
+    pub fn meter_mods(&self, epoch: u32) -> Vec<MeterMod> {
+        let changes = self.meters.iter().filter(|c| c.from == Epoch(epoch));
         changes.map(|c| c.change.clone()).collect()
     }
 
@@ -96,6 +126,12 @@ impl Scenario {
             .collect();
         (switch, add, remove)
     }
+}
+
+/// Packets come to all meters at one speed.
+fn speeds() -> BTreeMap<(SwitchId, u32), u32> {
+    let of = |switch| METERS.map(|meter| ((switch, meter), SPEED));
+    SWITCHES.into_iter().flat_map(of).collect()
 }
 
 /// An epoch is about one switch; here they take turns.
@@ -159,6 +195,14 @@ impl fmt::Display for Scenario {
         } in &self.groups
         {
             writeln!(f, "  groups of switch {switch}, from {from}: {change:?}")?;
+        }
+        for MeterChange {
+            switch,
+            from,
+            change,
+        } in &self.meters
+        {
+            writeln!(f, "  meters of switch {switch}, from {from}: {change:?}")?;
         }
         for step in &self.steps {
             match step {

@@ -1,6 +1,6 @@
 //! Makes a failing scenario smaller, for as long as it still fails.
 
-use lime_core::flow::{Group, GroupMod};
+use lime_core::flow::{Group, GroupMod, Meter, MeterMod};
 use lime_reference::Installed;
 
 use super::scenario::{Scenario, Step, plain};
@@ -55,6 +55,14 @@ fn simpler(scenario: &Scenario) -> Vec<Scenario> {
     for (i, change) in scenario.groups.iter().enumerate() {
         if let GroupMod::Add(group) | GroupMod::Modify(group) = &change.change {
             simpler_group(i, group, &mut with);
+        }
+    }
+    for range in parts(scenario.meters.len()) {
+        with(&|s| drop(s.meters.drain(range.clone())));
+    }
+    for (i, change) in scenario.meters.iter().enumerate() {
+        if let MeterMod::Add(meter) | MeterMod::Modify(meter) = &change.change {
+            simpler_meter(i, meter, &mut with);
         }
     }
     for (flag, clear) in [
@@ -121,6 +129,9 @@ fn simpler_rule(i: usize, installed: &Installed, with: &mut impl FnMut(&dyn Fn(&
     for a in 0..rule.write_actions.len() {
         with(&|s| _ = s.rules[i].rule.write_actions.remove(a));
     }
+    if rule.meter.is_some() {
+        with(&|s| s.rules[i].rule.meter = None);
+    }
     if rule.write_metadata.is_some() {
         with(&|s| s.rules[i].rule.write_metadata = None);
     }
@@ -157,5 +168,15 @@ fn simpler_group(i: usize, group: &Group, with: &mut impl FnMut(&dyn Fn(&mut Sce
         if bucket.weight > 1 {
             change(&|g| g.buckets[b].weight = 1);
         }
+    }
+}
+
+fn simpler_meter(i: usize, meter: &Meter, with: &mut impl FnMut(&dyn Fn(&mut Scenario))) {
+    for b in 0..meter.bands.len() {
+        with(&|s| {
+            if let MeterMod::Add(meter) | MeterMod::Modify(meter) = &mut s.meters[i].change {
+                meter.bands.remove(b);
+            }
+        });
     }
 }
