@@ -3,13 +3,11 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use lime_core::PortNo;
 use lime_core::SwitchId;
-use lime_core::flow::Action;
 
 use crate::contradiction::{Contradiction, Tell};
 use crate::headers;
-use crate::outcomes::{Outcomes, Segment};
+use crate::outcomes::{Outcomes, Segment, anything};
 use crate::record::{Answer, History, Summary, Told, What};
 use crate::steps::{Entry, Steps, Stop};
 use crate::tables::Tables;
@@ -31,8 +29,15 @@ pub(crate) enum Node {
         /// Its observation.
         index: usize,
     },
-    /// What a controller knows when it has been told of a packet.
+    /// What a controller knows when it has been told of a packet, or of the end of a rule.
     Heard {
+        /// Where.
+        channel: usize,
+        /// The observation.
+        index: usize,
+    },
+    /// What a controller has been told of a switch when it is told of the end of a rule: all of it was before that.
+    Ending {
         /// Where.
         channel: usize,
         /// The observation.
@@ -246,6 +251,19 @@ impl<'a> Graph<'a> {
                         self.edges.extend(known.map(|k| (k, heard)));
                         known = Some(heard);
                     }
+                    Told::Removed { switch, epoch, .. } => {
+                        let Some((first, end)) = self.tables.of_epoch(epoch) else {
+                            continue;
+                        };
+                        let nothing = (0, Because::Nothing);
+                        let before = self.add(Node::Ending { channel, index }, nothing, end - 1);
+                        let low = (first, Because::Nothing);
+                        let heard = self.add(Node::Heard { channel, index }, low, u32::MAX);
+                        self.edges
+                            .extend(last.insert(switch, heard).map(|l| (l, before)));
+                        self.edges.extend(known.map(|k| (k, heard)));
+                        known = Some(heard);
+                    }
                     Told::Issued(command) => {
                         // That an update is behind what its controller had been told of follows from the time: see `possible_at`.
                         if let Some(&version) = self.tables.of.get(&command) {
@@ -346,6 +364,9 @@ impl<'a> Graph<'a> {
                     _ => Err(Tell::new(self, outcomes).nowhere(n)),
                 }
             }
+            Node::Ending { .. } if bound.low > bound.high => {
+                Err(Tell::new(self, outcomes).too_late(n))
+            }
             _ => Ok(bound.low),
         }
     }
@@ -369,7 +390,7 @@ impl<'a> Graph<'a> {
         }
         match stop.shape {
             Some(shape) => stop.ports.iter().map(|&p| outcomes.of(p, shape)).collect(),
-            None => vec![anything()],
+            None => vec![anything().into()],
         }
     }
 }
@@ -381,45 +402,15 @@ pub(crate) fn sent_out(
     outcomes: &mut Outcomes<'_>,
 ) -> Rc<[Segment]> {
     let command = &history.commands[command];
-    let What::PacketOut {
-        in_port,
-        actions,
-        shape,
-        ..
-    } = &command.what
-    else {
-        return anything();
-    };
-    let Some(own) = outcomes.of_packet_out(command.switch, *in_port, actions, *shape) else {
-        return anything();
-    };
-    let to_table = |a: &Action| matches!(a, Action::Output { port, .. } if *port == PortNo::TABLE);
-    if !actions.iter().any(to_table) {
-        return Rc::new([Segment {
-            from: 0,
-            effects: vec![own],
-        }]);
+    match &command.what {
+        What::PacketOut {
+            in_port,
+            actions,
+            shape,
+            ..
+        } => outcomes.of_packet_out(command.switch, *in_port, actions, *shape),
+        _ => anything().into(),
     }
-    let among = |p: &&crate::Port| p.switch == command.switch && p.number == *in_port;
-    let Some(port) = history.ports.iter().find(among) else {
-        return anything();
-    };
-    let with_own = |s: &Segment| {
-        let mut s = s.clone();
-        for effect in &mut s.effects {
-            effect.out.extend(own.out.iter().copied());
-            effect.event |= own.event;
-        }
-        s
-    };
-    outcomes.of(port.id, *shape).iter().map(with_own).collect()
-}
-
-fn anything() -> Rc<[Segment]> {
-    Rc::new([Segment {
-        from: 0,
-        effects: Vec::new(),
-    }])
 }
 
 fn from_command(version: u32, command: usize) -> (u32, Because) {

@@ -9,8 +9,9 @@ use lime_reference::parse;
 
 use crate::check::{Because, Graph, Node, least};
 use crate::outcomes::Outcomes;
-use crate::record::{History, Nanos, ShapeId};
+use crate::record::{History, Nanos, ShapeId, Told};
 use crate::steps::{Entry, Odd};
+use crate::tables::By;
 
 /// Rules of an update that are told.
 const MOST_RULES: usize = 6;
@@ -152,6 +153,19 @@ impl<'g, 'h, 'o, 'a> Tell<'g, 'h, 'o, 'a> {
         self.done(lines)
     }
 
+    /// The end of a rule is told after what there was only behind it.
+    pub(crate) fn too_late(mut self, n: u32) -> Contradiction {
+        let mut lines = self.why(n);
+        let bound = &self.graph.bounds[n as usize];
+        lines.push(format!(
+            "only then {}: that is version {} at the latest",
+            self.heard(bound.node),
+            bound.high + 1
+        ));
+        self.versions.extend([bound.low, bound.high + 1]);
+        self.done(lines)
+    }
+
     /// Steps each of which comes before the next, and the last before the first.
     pub(crate) fn circle(self, stuck: &[u32]) -> Contradiction {
         let is_stuck = |n: &u32| stuck.binary_search(n).is_ok();
@@ -262,13 +276,24 @@ impl<'g, 'h, 'o, 'a> Tell<'g, 'h, 'o, 'a> {
                 let (end, at) = (&history.ends[end].name, time(history, seen.at));
                 format!("{end} had got packet {packet} at {at}")
             }
-            Node::Heard { channel, index } => {
-                let at = self.graph.history.channels[channel].seen[index].0;
-                format!(
-                    "the controller was told at {}",
-                    time(self.graph.history, at)
-                )
-            }
+            Node::Heard { .. } | Node::Ending { .. } => self.heard(bound.node),
+        }
+    }
+
+    /// What a controller was told.
+    fn heard(&self, node: Node) -> String {
+        let (Node::Heard { channel, index } | Node::Ending { channel, index }) = node else {
+            return String::new();
+        };
+        let history = self.graph.history;
+        let (at, told) = history.channels[channel].seen[index];
+        let at = time(history, at);
+        match told {
+            Told::Removed { switch, epoch, .. } => format!(
+                "the controller was told at {at} that a rule of switch {} had ended with epoch {epoch}",
+                switch_name(history, switch)
+            ),
+            _ => format!("the controller was told at {at}"),
         }
     }
 
@@ -363,7 +388,10 @@ fn describe(outcomes: &Outcomes<'_>, history: &History, version: u32) -> Vec<Str
         .iter()
         .filter(|e| e.version == version);
     let commands: Vec<String> = of
-        .map(|e| format!("command {} at {}", e.command, time(history, e.issued)))
+        .map(|e| match e.by {
+            By::Command(command) => format!("command {command} at {}", time(history, e.issued)),
+            By::Timeout { .. } => "a rule timed out".to_owned(),
+        })
         .collect();
     let mut lines = vec![format!(
         "version {version} (epoch {epoch}): {}",

@@ -6,7 +6,7 @@
 //! order in which they were given);
 //! the network between them may lose and reorder packets, but not double them.
 //!
-//! Tables change by updates only. So the place of a packet in such a run is a *version*: the number of updates before it. What a switch does with a
+//! Tables change by updates, and by rules whose end is told. So the place of a packet in such a run is a *version*: the number of updates before it. What a switch does with a
 //! packet at a version says the reference switch. What was seen of the packet (it came out there, the controller was told) leaves some
 //! versions, and the orders of the observers bound them:
 //!
@@ -20,15 +20,18 @@
 //! an order in which all that bounds it comes before it. If that fails, nothing succeeds, and the bounds that led there are the proof
 //! ([`Contradiction`]).
 //!
-//! What cannot be known is given the benefit of the doubt: updates whose answer was lost may have happened, rules with timeouts may be
-//! gone, rules with groups or meters do anything. Nothing here reads a clock or a socket.
+//! What cannot be known is given the benefit of the doubt: updates whose answer was lost may have happened, rules with timeouts whose end is not told
+//! may be gone, watched ports may be live or not, and meters may let packets pass, change them as their bands say, or drop them. Nothing here
+//! reads a clock or a socket.
 
 mod check;
 mod contradiction;
 mod headers;
+mod maybe;
 mod outcomes;
 mod packet;
 mod record;
+mod replay;
 mod steps;
 mod tables;
 
@@ -36,8 +39,8 @@ pub use check::check;
 pub use contradiction::Contradiction;
 pub use packet::{MARK, Packet, PacketId};
 pub use record::{
-    Answer, Channel, Command, EndHost, History, Leads, Nanos, Port, Seen, ShapeId, Shapes, Summary,
-    Told, What,
+    Answer, Channel, Command, EndHost, History, Leads, Nanos, Port, Removed, Seen, ShapeId, Shapes,
+    Summary, Told, What,
 };
 
 #[cfg(test)]

@@ -4,15 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use lime_core::flow::{Action, Field, Rule};
-use lime_core::{Epoch, PortId, PortNo, RuleId, SwitchId};
-use lime_reference::{Counted, Headers, Installed, Place, Sent, World, parse};
+use lime_core::{PortId, PortNo, RuleId, SwitchId};
+use lime_reference::{Headers, Place, Port, Sent, World, parse};
 
+use crate::maybe::{Kept, Maybe};
 use crate::packet::Packet;
 use crate::record::{History, ShapeId, Shapes};
 use crate::tables::{Life, Tables};
-
-/// How many rules of which nobody knows whether they are there are tried in all combinations. With more, anything goes.
-const MOST_OPTIONAL: usize = 4;
 
 /// What was seen of a packet at a switch, and what it must therefore have done with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -94,16 +92,11 @@ impl<'a> Outcomes<'a> {
     }
 
     fn make(&mut self, port: PortId, shape: ShapeId) -> Vec<Segment> {
-        let anything = Segment {
-            from: 0,
-            effects: Vec::new(),
-        };
         let Some(entry) = self.history.ports.iter().find(|p| p.id == port) else {
-            return vec![anything];
+            return anything();
         };
-        let frame = self.shapes.get(shape).to_vec();
-        let Some(headers) = parse(&frame, None) else {
-            return vec![anything];
+        let Some(headers) = parse(self.shapes.get(shape), None) else {
+            return anything();
         };
         let lives = self.by_switch.get(&entry.switch);
         let relevant: Vec<&Life> = lives
@@ -112,20 +105,41 @@ impl<'a> Outcomes<'a> {
             .copied()
             .filter(|l| self.may_match(&l.rule, entry.number, &headers))
             .collect();
-        let mut turns: Vec<u32> = relevant.iter().flat_map(|l| [l.from, l.to]).collect();
+        let world = World {
+            ports: self.ports(entry.switch),
+            ..World::default()
+        };
+        self.segments(world, entry.switch, (port, shape), &relevant)
+    }
+
+    /// What becomes of a packet in a switch with these rules.
+    fn segments(
+        &mut self,
+        mut world: World,
+        switch: SwitchId,
+        (port, shape): (PortId, ShapeId),
+        lives: &[&Life],
+    ) -> Vec<Segment> {
+        let frame = self.shapes.get(shape).to_vec();
+        let kept = Kept::of(self.tables, switch, lives);
+        let blind = self.tables.blind.get(&switch).copied();
+        let mut turns: Vec<u32> = lives.iter().flat_map(|l| [l.from, l.to]).collect();
+        turns.extend(kept.turns());
         turns.push(0);
-        turns.retain(|&v| v <= self.tables.last());
+        turns.retain(|&v| v <= self.tables.last() && blind.is_none_or(|b| v < b));
         turns.sort_unstable();
         turns.dedup();
-        let mut world = self.world(entry.switch);
         let mut segments: Vec<Segment> = Vec::new();
         for from in turns {
-            let there = relevant.iter().filter(|l| l.from <= from && from < l.to);
-            let (optional, certain): (Vec<&Life>, Vec<&Life>) = there.partition(|l| l.optional);
-            let effects = self.effects(&mut world, port, &frame, &certain, &optional);
+            let maybe = Maybe::at(from, lives, &kept);
+            let effects = self.effects(&mut world, port, &frame, &maybe);
             if segments.last().is_none_or(|s| s.effects != effects) {
                 segments.push(Segment { from, effects });
             }
+        }
+        if let Some(from) = blind {
+            let effects = Vec::new();
+            segments.push(Segment { from, effects });
         }
         segments
     }
@@ -146,37 +160,25 @@ impl<'a> Outcomes<'a> {
         })
     }
 
-    /// The switch without rules, and with all its ports local: where they lead is for others to say.
-    fn world(&self, switch: SwitchId) -> World {
+    /// A switch's ports, all of them local: where they lead is for others to say.
+    fn ports(&self, switch: SwitchId) -> Vec<Port> {
         let ports = self.history.ports.iter().filter(|p| p.switch == switch);
-        World {
-            ports: ports.map(|p| local(p.id, switch, p.number)).collect(),
-            ..World::default()
-        }
+        ports.map(|p| local(p.id, switch, p.number)).collect()
     }
 
+    /// All that may become of a packet at one version; none: nobody knows.
     fn effects(
         &mut self,
         world: &mut World,
         port: PortId,
         frame: &[u8],
-        certain: &[&Life],
-        optional: &[&Life],
+        maybe: &Maybe<'_>,
     ) -> Vec<Effect> {
-        if optional.len() > MOST_OPTIONAL {
-            return Vec::new();
-        }
         let mut effects: Vec<Effect> = Vec::new();
-        for chosen in 0..1u32 << optional.len() {
-            let extra = optional.iter().enumerate();
-            let extra = extra
-                .filter(|(i, _)| chosen & (1 << i) != 0)
-                .map(|(_, l)| l);
-            let there: Vec<&Life> = certain.iter().chain(extra).copied().collect();
-            world.rules = there.iter().map(|l| installed(l)).collect();
+        for choice in maybe.choices() {
+            maybe.set(choice, world);
             let outcome = world.receive(port, frame);
-            let met = |l: &&&Life| outcome.counts.contains_key(&Counted::Rule(l.id));
-            if outcome.incomplete || there.iter().filter(met).any(|l| l.opaque) {
+            if outcome.incomplete {
                 return Vec::new();
             }
             let Some(effect) = self.effect(outcome) else {
@@ -202,49 +204,88 @@ impl<'a> Outcomes<'a> {
         Some(effect)
     }
 
-    /// What a packet-out does by itself. None: nobody knows.
+    /// What a packet-out does at all versions.
     pub(crate) fn of_packet_out(
         &mut self,
         switch: SwitchId,
         in_port: PortNo,
         actions: &[Action],
         shape: ShapeId,
-    ) -> Option<Effect> {
-        let mut world = self.world(switch);
-        let known = world.ports.iter().find(|p| p.number == in_port);
+    ) -> Rc<[Segment]> {
+        let mut ports = self.ports(switch);
+        let known = ports.iter().find(|p| p.number == in_port);
         let port = known.map_or(NO_PORT, |p| p.id);
-        if known.is_none() {
-            world.ports.push(local(NO_PORT, switch, PortNo::CONTROLLER));
+        let comes_in = known.is_some();
+        if !comes_in {
+            ports.push(local(NO_PORT, switch, PortNo::CONTROLLER));
         }
-        let table =
-            |a: &&Action| !matches!(a, Action::Output { port, .. } if *port == PortNo::TABLE);
+        let to_table =
+            |a: &Action| matches!(a, Action::Output { port, .. } if *port == PortNo::TABLE);
         let rule = Rule {
-            actions: actions.iter().filter(table).cloned().collect(),
+            actions: actions.iter().filter(|a| !to_table(a)).cloned().collect(),
             ..Rule::default()
         };
-        if rule.groups().next().is_some() {
-            return None;
-        }
-        let of = Life {
+        // As if a rule did it that is always there.
+        let by = Life {
             id: RuleId(u64::MAX),
             switch,
             rule: rule.into(),
             from: 0,
             to: u32::MAX,
             optional: false,
-            opaque: false,
         };
-        world.rules = vec![installed(&of)];
-        let frame = self.shapes.get(shape).to_vec();
-        self.effect(world.receive(port, &frame))
+        let world = World {
+            ports,
+            ..World::default()
+        };
+        let own = self.segments(world, switch, (port, shape), &[&by]);
+        if !actions.iter().any(to_table) {
+            return own.into();
+        }
+        match comes_in {
+            true => both(&own, &self.of(port, shape)).into(),
+            false => anything().into(),
+        }
     }
+}
+
+/// What a packet may do that does one thing and the other.
+fn both(one: &[Segment], other: &[Segment]) -> Vec<Segment> {
+    let at = |of: &'_ [Segment], version: u32| {
+        let next = of.partition_point(|s| s.from <= version);
+        of[next.saturating_sub(1)].effects.clone()
+    };
+    let mut turns: Vec<u32> = one.iter().chain(other).map(|s| s.from).collect();
+    turns.sort_unstable();
+    turns.dedup();
+    let segment = |from| {
+        let (one, other) = (at(one, from), at(other, from));
+        let pairs = one.iter().flat_map(|a| other.iter().map(move |b| (a, b)));
+        let effects = pairs.map(|(a, b)| Effect {
+            out: a.out.iter().chain(&b.out).copied().collect(),
+            event: a.event || b.event,
+        });
+        Segment {
+            from,
+            effects: effects.collect(),
+        }
+    };
+    turns.into_iter().map(segment).collect()
+}
+
+/// Nobody knows what becomes of it.
+pub(crate) fn anything() -> Vec<Segment> {
+    vec![Segment {
+        from: 0,
+        effects: Vec::new(),
+    }]
 }
 
 /// Ingress port of packet-outs that say none.
 const NO_PORT: PortId = PortId(u32::MAX);
 
-fn local(id: PortId, switch: SwitchId, number: PortNo) -> lime_reference::Port {
-    lime_reference::Port {
+fn local(id: PortId, switch: SwitchId, number: PortNo) -> Port {
+    Port {
         id,
         switch,
         number,
@@ -256,30 +297,20 @@ fn local(id: PortId, switch: SwitchId, number: PortNo) -> lime_reference::Port {
     }
 }
 
-fn installed(life: &Life) -> Installed {
-    let mut rule = (*life.rule).clone();
-    if life.opaque {
-        rule.actions.clear();
-        rule.write_actions.clear();
-    }
-    Installed {
-        id: life.id,
-        switch: life.switch,
-        rule,
-        from: Epoch::ZERO,
-        to: None,
-    }
-}
-
 /// Fields that any of the rules writes; None: they change more than fields.
 fn changed<'r>(rules: impl Iterator<Item = &'r Rule>) -> Option<HashSet<Field>> {
     let mut fields = HashSet::new();
     for rule in rules {
+        if rule.meter.is_some() {
+            // A band may.
+            fields.insert(Field::IpDscp);
+        }
         for action in rule.actions.iter().chain(&rule.write_actions) {
             match action {
                 Action::SetField { field, .. } => {
                     fields.insert(*field);
                 }
+                // Tables do not come after buckets.
                 Action::Output { .. } | Action::Group(_) | Action::SetQueue(_) => {}
                 _ => return None,
             }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lime_core::flow::{Action, FlowMod};
+use lime_core::flow::{Action, Match, SwitchMod};
 use lime_core::{Epoch, PortId, PortNo, SwitchId};
 
 use crate::PacketId;
@@ -114,6 +114,28 @@ pub enum Told {
         /// The packet.
         packet: PacketId,
     },
+    /// A flow-removed.
+    Removed {
+        /// The switch.
+        switch: SwitchId,
+        /// The rule, by its place in [`History::removed`].
+        rule: usize,
+        /// The epoch that it ended with.
+        epoch: Epoch,
+    },
+}
+
+/// A rule that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Its table.
+    pub table: u8,
+    /// Its priority.
+    pub priority: u16,
+    /// What it matched.
+    pub matching: Match,
+    /// It timed out; otherwise a command had removed it.
+    pub timed_out: bool,
 }
 
 /// What went out and came back by a control channel.
@@ -129,8 +151,8 @@ pub struct Channel {
 /// What a command says.
 #[derive(Clone, Debug)]
 pub enum What {
-    /// Changes of rules, all at once.
-    Update(Vec<FlowMod>),
+    /// Changes of rules, groups and meters, each on top of those before it, and all at once.
+    Update(Vec<SwitchMod>),
     /// A packet to send out.
     PacketOut {
         /// Ingress port, or CONTROLLER.
@@ -168,6 +190,8 @@ pub struct History {
     pub channels: Vec<Channel>,
     /// What controllers wanted.
     pub commands: Vec<Command>,
+    /// Rules whose end controllers were told.
+    pub removed: Vec<Removed>,
     /// Headers.
     pub shapes: Shapes,
 }

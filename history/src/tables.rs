@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use lime_core::flow::{Delta, FlowMod, FlowTable, Match, Rule};
+use lime_core::flow::{Group, Meter, Rule};
 use lime_core::{Epoch, RuleId, SwitchId};
 
 use crate::record::{Answer, History, Nanos, Told, What};
+use crate::replay::Replay;
 
 /// A rule, for as long as it was there.
 #[derive(Clone, Debug)]
@@ -20,14 +21,36 @@ pub(crate) struct Life {
     pub(crate) to: u32,
     /// Nobody knows whether it was there.
     pub(crate) optional: bool,
-    /// What it does with a packet cannot be told from the packet.
-    pub(crate) opaque: bool,
 }
 
-/// An update that has taken effect.
+/// A group or a meter, for as long as it was as it is here.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept<T> {
+    pub(crate) switch: SwitchId,
+    pub(crate) what: T,
+    /// First version that has it so.
+    pub(crate) from: u32,
+    /// First version that does not.
+    pub(crate) to: u32,
+}
+
+/// What made a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum By {
+    /// A rule timed out; of one epoch this comes first, as an update of it would have made way for the rule, or removed it.
+    Timeout {
+        switch: SwitchId,
+        /// In [`History::removed`].
+        rule: usize,
+    },
+    /// An update.
+    Command(usize),
+}
+
+/// A change that has taken effect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effective {
-    pub(crate) command: usize,
+    pub(crate) by: By,
     pub(crate) version: u32,
     pub(crate) issued: Nanos,
     pub(crate) answered: Nanos,
@@ -37,6 +60,10 @@ pub(crate) struct Effective {
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     pub(crate) lives: Vec<Life>,
+    pub(crate) groups: Vec<Kept<Group>>,
+    pub(crate) meters: Vec<Kept<Meter>>,
+    /// Switches of which nothing is known from a version on.
+    pub(crate) blind: HashMap<SwitchId, u32>,
     /// Epoch of each version from 1 on.
     pub(crate) epochs: Vec<Epoch>,
     /// By version.
@@ -51,7 +78,7 @@ pub(crate) struct Tables {
 
 /// When, and in which order, a command was issued and answered.
 #[derive(Clone, Copy)]
-struct Fate {
+pub(crate) struct Fate {
     issued: Nanos,
     answered: Nanos,
     answer: Answer,
@@ -61,7 +88,7 @@ struct Fate {
 
 impl Fate {
     /// Whether it can only have happened before the other, if it did.
-    fn is_before(&self, other: &Fate) -> bool {
+    pub(crate) fn is_before(&self, other: &Fate) -> bool {
         let same = self.fifo.is_some() && self.fifo == other.fifo;
         self.answered < other.issued || same && self.issued < other.issued
     }
@@ -72,12 +99,12 @@ impl Tables {
     pub(crate) fn new(history: &History) -> Result<Self, String> {
         let fates = fates(history);
         let mut tables = Self::default();
-        let mut done: Vec<(Epoch, Nanos, usize)> = Vec::new();
+        let mut done: Vec<(Epoch, By, Nanos, Nanos)> = timeouts(history);
         let mut uncertain: Vec<(Nanos, usize)> = Vec::new();
         for (&command, fate) in &fates {
             match (&history.commands[command].what, fate.answer) {
                 (What::Update(_), Answer::Updated(epoch)) => {
-                    done.push((epoch, fate.issued, command));
+                    done.push((epoch, By::Command(command), fate.issued, fate.answered));
                 }
                 (What::Update(_), Answer::Lost | Answer::Done) => {
                     uncertain.push((fate.issued, command));
@@ -85,27 +112,31 @@ impl Tables {
                 _ => {}
             }
         }
-        done.sort_unstable_by_key(|d| (d.0.0, d.1, d.2));
+        // Those of one epoch are one after the other, too: packets are never handled between them, but packet-outs may be.
+        done.sort_unstable_by_key(|&(epoch, by, issued, _)| {
+            (epoch.0, matches!(by, By::Command(_)), issued, by)
+        });
         in_order(&done, &fates)?;
         uncertain.sort_unstable();
-        for &(epoch, issued, command) in &done {
-            // Updates that share an epoch are one after the other, too: packets are never handled between them, but packet-outs may be.
+        for &(epoch, by, issued, answered) in &done {
             tables.epochs.push(epoch);
             let version = tables.epochs.len() as u32;
-            tables.of.insert(command, version);
+            if let By::Command(command) = by {
+                tables.of.insert(command, version);
+            }
             tables.effective.push(Effective {
-                command,
+                by,
                 version,
                 issued,
-                answered: fates[&command].answered,
+                answered,
             });
         }
         tables.index();
         // What may have happened, may have at the lowest version possible.
         let least = |command: usize| {
-            let before = tables.effective.iter();
-            let before = before.filter(|e| fates[&e.command].is_before(&fates[&command]));
-            before.map(|e| e.version).max().unwrap_or(0)
+            let before = tables.of.iter();
+            let before = before.filter(|(c, _)| fates[*c].is_before(&fates[&command]));
+            before.map(|(_, version)| *version).max().unwrap_or(0)
         };
         let mut waiting: Vec<(u32, usize)> = uncertain
             .iter()
@@ -118,25 +149,41 @@ impl Tables {
             let next = tables.effective.get(i);
             let before = next.map_or(u32::MAX, |e| e.version);
             while let Some((version, command)) = waiting.next_if(|w| w.0 < before) {
-                replay.maybe(version, command, history)?;
+                replay.maybe(version, command, history);
             }
-            if let Some(e) = next {
-                replay.apply(e.version, e.command, history)?;
+            match next.map(|e| (e.version, e.by)) {
+                Some((version, By::Command(command))) => replay.apply(version, command, history)?,
+                Some((version, By::Timeout { switch, rule })) => {
+                    replay.time_out(version, switch, &history.removed[rule]);
+                }
+                None => {}
             }
         }
-        tables.lives = replay.lives;
+        replay.finish(&mut tables);
         Ok(tables)
     }
 
+    /// The first and the last version of an epoch; none: it changed nothing that is known.
+    pub(crate) fn of_epoch(&self, epoch: Epoch) -> Option<(u32, u32)> {
+        let first = self.epochs.partition_point(|e| e.0 < epoch.0) as u32;
+        let last = self.epochs.partition_point(|e| e.0 <= epoch.0) as u32;
+        (first < last).then_some((first + 1, last))
+    }
+
     fn index(&mut self) {
-        let mut by_answer: Vec<&Effective> = self.effective.iter().collect();
-        by_answer.sort_by_key(|e| e.answered);
+        let answered = |e: &Effective| match e.by {
+            By::Command(command) => Some((e.answered, e.version, command)),
+            // Nobody was answered.
+            By::Timeout { .. } => None,
+        };
+        let mut by_answer: Vec<_> = self.effective.iter().filter_map(answered).collect();
+        by_answer.sort_unstable();
         let mut most = (0, usize::MAX);
-        for e in by_answer {
-            if e.version > most.0 {
-                most = (e.version, e.command);
+        for (at, version, command) in by_answer {
+            if version > most.0 {
+                most = (version, command);
             }
-            self.answered.push((e.answered, most.0, most.1));
+            self.answered.push((at, most.0, most.1));
         }
         let mut by_issue: Vec<&Effective> = self.effective.iter().collect();
         by_issue.sort_by_key(|e| e.issued);
@@ -168,10 +215,39 @@ impl Tables {
     }
 }
 
+/// Rules that timed out and whose end is told, each once.
+fn timeouts(history: &History) -> Vec<(Epoch, By, Nanos, Nanos)> {
+    let mut found: Vec<(Epoch, By, Nanos, Nanos)> = Vec::new();
+    for (_, told) in history.channels.iter().flat_map(|c| &c.seen) {
+        let &Told::Removed {
+            switch,
+            rule,
+            epoch,
+        } = told
+        else {
+            continue;
+        };
+        let removed = &history.removed[rule];
+        let known = found.iter().any(|(e, by, ..)| {
+            matches!(by, By::Timeout { switch: s, rule: r }
+                if (e, *s) == (&epoch, switch) && history.removed[*r] == *removed)
+        });
+        if removed.timed_out && !known {
+            // Nobody asked for it, so that it may have been at any time.
+            found.push((epoch, By::Timeout { switch, rule }, 0, Nanos::MAX));
+        }
+    }
+    found
+}
+
 /// Updates of one channel take effect in the order in which they were given.
-fn in_order(done: &[(Epoch, Nanos, usize)], fates: &BTreeMap<usize, Fate>) -> Result<(), String> {
+fn in_order(
+    done: &[(Epoch, By, Nanos, Nanos)],
+    fates: &BTreeMap<usize, Fate>,
+) -> Result<(), String> {
     let mut last: HashMap<usize, (Nanos, usize)> = HashMap::new();
-    for &(epoch, issued, command) in done {
+    for &(epoch, by, issued, _) in done {
+        let By::Command(command) = by else { continue };
         let Some(channel) = fates[&command].fifo else {
             continue;
         };
@@ -206,166 +282,9 @@ fn fates(history: &History) -> BTreeMap<usize, Fate> {
                         (fate.answered, fate.answer) = (at, answer);
                     }
                 }
-                Told::Event { .. } => {}
+                Told::Event { .. } | Told::Removed { .. } => {}
             }
         }
     }
     fates
-}
-
-type Identity = (SwitchId, u8, u16, Match);
-
-fn identity(switch: SwitchId, rule: &Rule) -> Identity {
-    (switch, rule.table, rule.priority, rule.matching.clone())
-}
-
-/// A rule that may be there, since this update may have happened.
-#[derive(Clone, Copy)]
-struct Ghost {
-    life: usize,
-    command: usize,
-}
-
-struct Replay<'a> {
-    fates: &'a BTreeMap<usize, Fate>,
-    tables: HashMap<SwitchId, FlowTable>,
-    lives: Vec<Life>,
-    /// Where in `lives` what is there now is.
-    alive: HashMap<RuleId, usize>,
-    /// What may be there beside, and what only may be.
-    ghosts: HashMap<Identity, Vec<Ghost>>,
-    next_id: u64,
-}
-
-impl<'a> Replay<'a> {
-    fn new(fates: &'a BTreeMap<usize, Fate>) -> Self {
-        Self {
-            fates,
-            tables: HashMap::new(),
-            lives: Vec::new(),
-            alive: HashMap::new(),
-            ghosts: HashMap::new(),
-            next_id: 0,
-        }
-    }
-
-    fn delta(&mut self, command: usize, history: &History, keep: bool) -> Result<Delta, String> {
-        let command = &history.commands[command];
-        let What::Update(mods) = &command.what else {
-            return Ok(Delta::default());
-        };
-        let table = self.tables.entry(command.switch).or_default();
-        let next_id = &mut self.next_id;
-        let new_id = || {
-            *next_id += 1;
-            RuleId(*next_id)
-        };
-        let delta = table
-            .apply(mods.iter().cloned(), usize::MAX, new_id)
-            .map_err(|e| format!("an update that was carried out cannot be: {e}"))?;
-        if !keep {
-            table.revert(delta.clone());
-        }
-        Ok(delta)
-    }
-
-    fn apply(&mut self, version: u32, command: usize, history: &History) -> Result<(), String> {
-        let switch = history.commands[command].switch;
-        let delta = self.delta(command, history, true)?;
-        for (id, rule) in &delta.removed {
-            if let Some(life) = self.alive.remove(id) {
-                self.lives[life].to = version;
-            }
-            self.lay(version, command, &identity(switch, rule));
-        }
-        if let What::Update(mods) = &history.commands[command].what {
-            self.lay_deleted(version, command, switch, mods);
-        }
-        for (id, added) in delta.added {
-            self.lay(version, command, &identity(switch, &added.rule));
-            let life = self.born(id, switch, added.rule, version, false);
-            self.alive.insert(id, life);
-        }
-        Ok(())
-    }
-
-    /// From now on it is known again whether a rule is there, unless what may have made it may happen yet.
-    fn lay(&mut self, version: u32, command: usize, identity: &Identity) {
-        let Some(ghosts) = self.ghosts.get_mut(identity) else {
-            return;
-        };
-        ghosts.retain(|g| {
-            let gone = self.fates[&g.command].is_before(&self.fates[&command]);
-            if gone {
-                self.lives[g.life].to = version;
-            }
-            !gone
-        });
-    }
-
-    /// The same for all that a delete would remove.
-    fn lay_deleted(&mut self, version: u32, command: usize, switch: SwitchId, mods: &[FlowMod]) {
-        for m in mods {
-            let (filter, strict) = match m {
-                FlowMod::Delete(filter) => (filter, false),
-                FlowMod::DeleteStrict(filter) => (filter, true),
-                _ => continue,
-            };
-            let ghosts = self.ghosts.values().flatten();
-            let lives = ghosts.map(|g| &self.lives[g.life]);
-            let selected: Vec<Identity> = lives
-                .filter(|l| l.switch == switch && filter.selects(&l.rule, strict))
-                .map(|l| identity(switch, &l.rule))
-                .collect();
-            for of in selected {
-                self.lay(version, command, &of);
-            }
-        }
-    }
-
-    /// An update that may have taken effect at this version or later.
-    fn maybe(&mut self, version: u32, command: usize, history: &History) -> Result<(), String> {
-        let switch = history.commands[command].switch;
-        let delta = self.delta(command, history, false)?;
-        for (id, rule) in delta.removed {
-            // As far as is known it goes on; it may just as well not.
-            let Some(life) = self.alive.get(&id).copied() else {
-                continue;
-            };
-            if !self.lives[life].optional {
-                self.lives[life].to = version;
-                let ghost = self.born(id, switch, rule, version, true);
-                self.alive.insert(id, ghost);
-            }
-        }
-        for (id, added) in delta.added {
-            let key = identity(switch, &added.rule);
-            let life = self.born(id, switch, added.rule, version, true);
-            let ghost = Ghost { life, command };
-            self.ghosts.entry(key).or_default().push(ghost);
-        }
-        Ok(())
-    }
-
-    fn born(
-        &mut self,
-        id: RuleId,
-        switch: SwitchId,
-        rule: Arc<Rule>,
-        from: u32,
-        optional: bool,
-    ) -> usize {
-        let opaque = rule.groups().next().is_some() || rule.meter.is_some();
-        let fades = rule.idle_timeout != 0 || rule.hard_timeout != 0 || opaque;
-        self.lives.push(Life {
-            id,
-            switch,
-            rule,
-            from,
-            to: u32::MAX,
-            optional: optional || fades,
-            opaque,
-        });
-        self.lives.len() - 1
-    }
 }

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "tests panic")]
 
 mod by_hand;
+mod kept;
 mod simulated;
 mod story;

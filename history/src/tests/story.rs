@@ -1,11 +1,13 @@
 //! Tells a history: a switch with end hosts 1, 2 and 3 behind ports 1, 2 and 3, and behind port 9 another with end host 4 at port 4.
 
-use lime_core::flow::{Action, Field, FieldMatch, FlowMod, Match, Rule};
+use lime_core::flow::{
+    Action, Bucket, Field, FieldMatch, FlowMod, Group, GroupType, Match, Rule, SwitchMod,
+};
 use lime_core::{Epoch, PortId, PortNo, SwitchId};
 
 use crate::{
-    Answer, Channel, Command, Contradiction, EndHost, History, Leads, MARK, Packet, Port, Seen,
-    Summary, Told, What, check,
+    Answer, Channel, Command, Contradiction, EndHost, History, Leads, MARK, Packet, Port, Removed,
+    Seen, Summary, Told, What, check,
 };
 
 pub const S1: SwitchId = SwitchId(1);
@@ -28,18 +30,45 @@ pub fn frame(from: u8, to: u8, number: u64) -> Vec<u8> {
     f
 }
 
-/// What comes in by one port goes out by another (0: nowhere).
+/// What comes in by one port and is IPv4 goes out by these.
 pub fn rule(in_port: u32, out: &[PortNo]) -> Rule {
-    let field = FieldMatch {
-        field: Field::InPort,
-        value: in_port.into(),
-        mask: 0xffff_ffff,
+    let exact = |field: Field, value: u32| FieldMatch {
+        field,
+        value: value.into(),
+        mask: field.full_mask(),
     };
+    let fields = [exact(Field::InPort, in_port), exact(Field::EthType, 0x0800)];
     Rule {
         priority: 10,
-        matching: Match::new([field]).unwrap(),
+        matching: Match::new(fields).unwrap(),
         actions: out.iter().map(|p| Action::output(*p)).collect(),
         ..Rule::default()
+    }
+}
+
+pub fn add(rule: Rule) -> SwitchMod {
+    SwitchMod::Rule(FlowMod::Add(rule))
+}
+
+/// What comes in by a port goes to a group.
+pub fn to_group(in_port: u32, group: u32) -> Rule {
+    let mut rule = rule(in_port, &[]);
+    rule.actions = vec![Action::Group(group)];
+    rule
+}
+
+/// A group with a bucket for each of these ports, which watches it in one of type fast failover.
+pub fn group(id: u32, kind: GroupType, ports: &[u32]) -> Group {
+    let bucket = |port: &u32| {
+        let mut bucket = Bucket::new(vec![Action::output(PortNo(*port))]);
+        bucket.weight = u16::from(kind == GroupType::Select);
+        bucket.watch_port = (kind == GroupType::FastFailover).then_some(PortNo(*port));
+        bucket
+    };
+    Group {
+        id,
+        kind,
+        buckets: ports.iter().map(bucket).collect(),
     }
 }
 
@@ -133,8 +162,18 @@ impl Story {
     }
 
     pub fn update(&mut self, switch: SwitchId, rules: Vec<Rule>) -> usize {
-        let mods = rules.into_iter().map(FlowMod::Add).collect();
+        self.change(switch, rules.into_iter().map(add).collect())
+    }
+
+    /// An update of rules, groups and meters.
+    pub fn change(&mut self, switch: SwitchId, mods: Vec<SwitchMod>) -> usize {
         self.issue(switch, What::Update(mods))
+    }
+
+    /// The same, and its answer.
+    pub fn changed(&mut self, switch: SwitchId, mods: Vec<SwitchMod>) {
+        let command = self.change(switch, mods);
+        self.answered(command);
     }
 
     pub fn answered(&mut self, command: usize) {
@@ -147,6 +186,28 @@ impl Story {
         self.tell(Told::Answered(command, Answer::Lost));
     }
 
+    /// An epoch with which a rule times out; the controller has not been told.
+    pub fn times_out(&mut self) -> Epoch {
+        self.epoch += 1;
+        Epoch(self.epoch)
+    }
+
+    /// The controller is told that a rule has timed out.
+    pub fn told_gone(&mut self, switch: SwitchId, rule: &Rule, epoch: Epoch) {
+        self.history.removed.push(Removed {
+            table: rule.table,
+            priority: rule.priority,
+            matching: rule.matching.clone(),
+            timed_out: true,
+        });
+        let rule = self.history.removed.len() - 1;
+        self.tell(Told::Removed {
+            switch,
+            rule,
+            epoch,
+        });
+    }
+
     /// An update and its answer.
     pub fn updated(&mut self, switch: SwitchId, rules: Vec<Rule>) {
         let command = self.update(switch, rules);
@@ -154,11 +215,15 @@ impl Story {
     }
 
     pub fn packet_out(&mut self, out: PortNo, from: u8, dest: u8, number: u64) {
+        self.packet_out_with(vec![Action::output(out)], from, dest, number);
+    }
+
+    pub fn packet_out_with(&mut self, actions: Vec<Action>, from: u8, dest: u8, number: u64) {
         let packet = Packet::read(&frame(from, dest, number)).unwrap();
         let shape = self.history.shapes.id(packet.shape);
         let what = What::PacketOut {
             in_port: PortNo(from.into()),
-            actions: vec![Action::output(out)],
+            actions,
             packet: packet.id,
             shape,
         };

@@ -8,6 +8,7 @@
 //! Labs do this by themselves, and judge it when they go down: a contradiction fails the test. Of networks without consistency nothing
 //! is expected, and tests ask for the verdict.
 
+mod bundles;
 mod capture;
 mod channel;
 mod messages;

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
-use lime_core::{PortId, PortNo, SwitchId};
-use lime_history::{Answer, Channel, Command, EndHost, History, Leads, Port, Shapes, Told, What};
+use lime_core::{Epoch, PortId, PortNo, SwitchId};
+use lime_history::{
+    Answer, Channel, Command, EndHost, History, Leads, Port, Removed, Shapes, Told, What,
+};
 
 use super::now;
 
@@ -18,6 +20,7 @@ pub(super) struct Network {
     ports: Vec<Port>,
     channels: Vec<Channel>,
     commands: Vec<Command>,
+    removed: Vec<Removed>,
     /// Something happened that histories do not know.
     unknown: Option<String>,
 }
@@ -90,6 +93,24 @@ impl Network {
         self.channels[channel].seen.push((now(), told));
     }
 
+    /// A controller was told that a rule has gone with this epoch.
+    pub(super) fn tell_removed(
+        &mut self,
+        channel: usize,
+        switch: SwitchId,
+        epoch: Epoch,
+        removed: Removed,
+    ) {
+        let rule = self.removed.len();
+        self.removed.push(removed);
+        let told = Told::Removed {
+            switch,
+            rule,
+            epoch,
+        };
+        self.tell(channel, told);
+    }
+
     /// A command went out. None: to a switch of which nothing is known.
     pub(super) fn issue(
         &mut self,
@@ -119,6 +140,7 @@ impl Network {
             ends,
             channels: self.channels.clone(),
             commands: self.commands.clone(),
+            removed: self.removed.clone(),
             shapes,
         })
     }

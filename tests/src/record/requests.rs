@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use lime_core::flow::{FlowMod, PacketOut};
+use lime_core::flow::{Group, GroupMod, PacketOut, Rule, SwitchMod};
 use lime_core::{Epoch, SwitchId};
-use lime_history::{Answer, Packet, Told, What};
+use lime_history::{Answer, Packet, Removed, Told, What};
 use lime_proto::v1;
 use lime_proto::v1::control_reply::Reply;
 use lime_proto::v1::control_request::Request;
+use lime_proto::v1::flow_removed::Reason;
 use prost::Message;
 use tonic::Code;
 
+use super::bundles::Bundles;
 use super::messages::Listener;
 use super::{Log, Recorder};
 
@@ -24,6 +26,11 @@ enum Method {
     CreatePort,
     CreateLink,
     UpdateRules,
+    UpdateSwitch,
+    UpdateGroups,
+    UpdateMeters,
+    CreateGroup,
+    DeleteGroup,
     SendPacketOut,
     WatchEvents,
     Control,
@@ -31,22 +38,8 @@ enum Method {
     Other,
 }
 
-/// Methods that change nothing of what histories are about, or (groups, meters) nothing that they look at.
-const HARMLESS: [&str; 13] = [
-    "DeleteNetwork",
-    "DeleteSwitch",
-    "DeletePort",
-    "DeleteLink",
-    "AddInstance",
-    "RemoveInstance",
-    "MovePort",
-    "DeleteHost",
-    "CordonHost",
-    "CreateGroup",
-    "UpdateGroups",
-    "UpdateMeters",
-    "RollbackMigration",
-];
+/// Updates that change nothing of what histories are about.
+const HARMLESS: [&str; 1] = ["UpdatePacketIns"];
 
 impl Method {
     fn of(path: &str) -> Option<Self> {
@@ -57,6 +50,11 @@ impl Method {
             ("lime.v1.Lime", "CreatePort") => Method::CreatePort,
             ("lime.v1.Lime", "CreateLink") => Method::CreateLink,
             ("lime.v1.Lime", "UpdateRules") => Method::UpdateRules,
+            ("lime.v1.Lime", "UpdateSwitch") => Method::UpdateSwitch,
+            ("lime.v1.Lime", "UpdateGroups") => Method::UpdateGroups,
+            ("lime.v1.Lime", "UpdateMeters") => Method::UpdateMeters,
+            ("lime.v1.Lime", "CreateGroup") => Method::CreateGroup,
+            ("lime.v1.Lime", "DeleteGroup") => Method::DeleteGroup,
             ("lime.v1.Lime", "SendPacketOut") => Method::SendPacketOut,
             ("lime.v1.Lime", "WatchEvents") => Method::WatchEvents,
             ("lime.v1.Controller", "Control") => Method::Control,
@@ -85,6 +83,7 @@ struct State {
     consistent: bool,
     /// Commands whose answer is due, by xid (0: of a call with one).
     waiting: HashMap<u64, usize>,
+    bundles: Bundles,
 }
 
 /// Listens to what is asked.
@@ -143,6 +142,13 @@ impl Call {
         });
     }
 
+    fn update(&self, network: String, switch: &str, mods: Option<Vec<SwitchMod>>) {
+        self.with(|state, log| {
+            state.network = network;
+            state.update(log, 0, switch, mods);
+        });
+    }
+
     fn asked(&self, message: Bytes) -> Result<(), prost::DecodeError> {
         match self.method {
             Method::CreateNetwork => {
@@ -156,10 +162,32 @@ impl Call {
             }
             Method::UpdateRules => {
                 let ask = v1::UpdateRulesRequest::decode(message)?;
-                self.with(|state, log| {
-                    state.network.clone_from(&ask.network);
-                    state.update(log, 0, ask);
-                });
+                self.update(ask.network, &ask.switch, mods(ask.mods, SwitchMod::Rule));
+            }
+            Method::UpdateSwitch => {
+                let ask = v1::UpdateSwitchRequest::decode(message)?;
+                self.update(ask.network, &ask.switch, mods(ask.mods, |m| m));
+            }
+            Method::UpdateGroups => {
+                let ask = v1::UpdateGroupsRequest::decode(message)?;
+                self.update(ask.network, &ask.switch, mods(ask.mods, SwitchMod::Group));
+            }
+            Method::UpdateMeters => {
+                let ask = v1::UpdateMetersRequest::decode(message)?;
+                self.update(ask.network, &ask.switch, mods(ask.mods, SwitchMod::Meter));
+            }
+            Method::CreateGroup => {
+                let ask = v1::CreateGroupRequest::decode(message)?;
+                let group = ask.group.map(Group::try_from);
+                if let Some(Ok(group)) = group {
+                    let mods = vec![SwitchMod::Group(GroupMod::Add(group))];
+                    self.update(ask.network, &ask.switch, Some(mods));
+                }
+            }
+            Method::DeleteGroup => {
+                let ask = v1::DeleteGroupRequest::decode(message)?;
+                let mods = vec![SwitchMod::Group(GroupMod::Delete(Some(ask.group_id)))];
+                self.update(ask.network, &ask.switch, Some(mods));
             }
             Method::SendPacketOut => {
                 let ask = v1::SendPacketOutRequest::decode(message)?;
@@ -225,7 +253,25 @@ impl Call {
                 let answer = Answer::Updated(Epoch(answer.epoch));
                 self.with(|state, log| state.answer(log, 0, answer));
             }
-            Method::SendPacketOut => self.with(|state, log| state.answer(log, 0, Answer::Done)),
+            Method::UpdateSwitch => {
+                let answer = v1::UpdateSwitchResponse::decode(message)?;
+                let answer = Answer::Updated(Epoch(answer.epoch));
+                self.with(|state, log| state.answer(log, 0, answer));
+            }
+            Method::UpdateGroups => {
+                let answer = v1::UpdateGroupsResponse::decode(message)?;
+                let answer = Answer::Updated(Epoch(answer.epoch));
+                self.with(|state, log| state.answer(log, 0, answer));
+            }
+            Method::UpdateMeters => {
+                let answer = v1::UpdateMetersResponse::decode(message)?;
+                let answer = Answer::Updated(Epoch(answer.epoch));
+                self.with(|state, log| state.answer(log, 0, answer));
+            }
+            // Which epoch it was is not said.
+            Method::CreateGroup | Method::DeleteGroup | Method::SendPacketOut => {
+                self.with(|state, log| state.answer(log, 0, Answer::Done));
+            }
             Method::WatchEvents => {
                 let event = v1::ControllerEvent::decode(message)?;
                 self.with(|state, log| state.event(log, event));
@@ -284,9 +330,29 @@ impl State {
     }
 
     fn control(&mut self, log: &mut Log, ask: v1::ControlRequest) {
+        let xid = ask.xid;
         match ask.request {
             Some(Request::Open(open)) => self.open(log, open.network, true),
-            Some(Request::UpdateRules(update)) => self.update(log, ask.xid, update),
+            Some(Request::UpdateRules(ask)) => {
+                self.update(log, xid, &ask.switch, mods(ask.mods, SwitchMod::Rule));
+            }
+            Some(Request::UpdateGroups(ask)) => {
+                self.update(log, xid, &ask.switch, mods(ask.mods, SwitchMod::Group));
+            }
+            Some(Request::UpdateMeters(ask)) => {
+                self.update(log, xid, &ask.switch, mods(ask.mods, SwitchMod::Meter));
+            }
+            Some(Request::OpenBundle(open)) => self.bundles.open(xid, open),
+            Some(Request::AddToBundle(add)) => {
+                let mods = mods(add.mods, |m| m);
+                self.bundles.add(xid, add.bundle_id, mods);
+            }
+            Some(Request::CommitBundle(commit)) => {
+                if let Some((switch, mods)) = self.bundles.take(commit.bundle_id) {
+                    self.update(log, xid, &switch, Some(mods));
+                }
+            }
+            Some(Request::DiscardBundle(discard)) => _ = self.bundles.take(discard.bundle_id),
             Some(Request::PacketOut(out)) => self.packet_out(log, ask.xid, out),
             Some(Request::Barrier(_)) => {
                 self.issue(log, ask.xid, Some(SwitchId(0)), What::Barrier);
@@ -294,17 +360,15 @@ impl State {
             Some(
                 Request::FlowStats(_)
                 | Request::PortStats(_)
-                | Request::UpdateGroups(_)
                 | Request::GroupStats(_)
-                | Request::UpdateMeters(_)
-                | Request::MeterStats(_),
+                | Request::MeterStats(_)
+                | Request::SelectedFlowStats(_)
+                | Request::AggregateStats(_)
+                | Request::TableStats(_)
+                | Request::QueueStats(_)
+                | Request::Describe(_),
             )
             | None => {}
-            Some(_) => {
-                if let Some(network) = log.networks.get_mut(&self.network) {
-                    network.give_up("a controller used what is not recorded".to_owned());
-                }
-            }
         }
     }
 
@@ -326,11 +390,10 @@ impl State {
         log.networks.get(&self.network)?.switch(name)
     }
 
-    fn update(&mut self, log: &mut Log, xid: u64, ask: v1::UpdateRulesRequest) {
-        let mods: Result<Vec<FlowMod>, _> = ask.mods.into_iter().map(FlowMod::try_from).collect();
-        let switch = self.switch(log, &ask.switch);
-        // What cannot be understood is refused.
-        if let Ok(mods) = mods {
+    /// What cannot be understood (none) is refused.
+    fn update(&mut self, log: &mut Log, xid: u64, switch: &str, mods: Option<Vec<SwitchMod>>) {
+        let switch = self.switch(log, switch);
+        if let Some(mods) = mods {
             self.issue(log, xid, switch, What::Update(mods));
         }
     }
@@ -367,7 +430,21 @@ impl State {
             Some(Reply::Updated(updated)) => {
                 self.answer(log, reply.xid, Answer::Updated(Epoch(updated.epoch)));
             }
+            Some(Reply::GroupsUpdated(updated)) => {
+                self.answer(log, reply.xid, Answer::Updated(Epoch(updated.epoch)));
+            }
+            Some(Reply::MetersUpdated(updated)) => {
+                self.answer(log, reply.xid, Answer::Updated(Epoch(updated.epoch)));
+            }
+            Some(Reply::Committed(updated)) => {
+                self.answer(log, reply.xid, Answer::Updated(Epoch(updated.epoch)));
+            }
             Some(Reply::Error(error)) => {
+                if self.bundles.is_about(reply.xid)
+                    && let Some(network) = log.networks.get_mut(&self.network)
+                {
+                    network.give_up("a part of a bundle was refused".to_owned());
+                }
                 let lost = matches!(
                     Code::from(error.code as i32),
                     Code::Unavailable | Code::Internal | Code::Unknown | Code::Aborted
@@ -380,6 +457,9 @@ impl State {
     }
 
     fn event(&mut self, log: &mut Log, event: v1::ControllerEvent) {
+        if let Some(removed) = event.flow_removed {
+            return self.flow_removed(log, &event.switch, event.version, removed);
+        }
         let Some(packet_in) = event.packet_in else {
             return;
         };
@@ -400,4 +480,31 @@ impl State {
             network.tell(self.channel, told);
         }
     }
+
+    fn flow_removed(&self, log: &mut Log, switch: &str, version: u32, gone: v1::FlowRemoved) {
+        let timed_out = matches!(gone.reason(), Reason::IdleTimeout | Reason::HardTimeout);
+        let Some(Ok(rule)) = gone.rule.map(Rule::try_from) else {
+            return;
+        };
+        let removed = Removed {
+            table: rule.table,
+            priority: rule.priority,
+            matching: rule.matching,
+            timed_out,
+        };
+        if let Some(switch) = self.switch(log, switch)
+            && let Some(network) = log.networks.get_mut(&self.network)
+        {
+            network.tell_removed(self.channel, switch, Epoch(version), removed);
+        }
+    }
+}
+
+/// Changes of one kind; none if one of them cannot be understood.
+pub(super) fn mods<W, M: TryFrom<W>>(
+    wire: Vec<W>,
+    kind: impl Fn(M) -> SwitchMod,
+) -> Option<Vec<SwitchMod>> {
+    let mods = wire.into_iter().map(|m| M::try_from(m).ok().map(&kind));
+    mods.collect()
 }
