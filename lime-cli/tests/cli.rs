@@ -112,6 +112,27 @@ fn a_switch_is_made_with_what_it_sends_its_controller() {
 }
 
 #[test]
+fn what_a_switch_sends_its_controller_is_changed_one_by_one() {
+    let mock = acme();
+    let create = ["switch", "create", "acme/x", "--host", "a"];
+    lime(&mock, &create).ok();
+    let set = ["switch", "set", "acme/x"];
+    let on = ["--packet-in-rate", "5000", "--invalid-ttl", "on"];
+    let set_on = lime(&mock, &[&set[..], &on].concat()).ok();
+    assert_eq!(
+        set_on,
+        "switch acme/x sends packet-ins: 5000 bytes a second and 262144 at once, on each instance; packets whose TTL runs out too\n"
+    );
+    let off = ["--packet-in-burst", "20000", "--invalid-ttl", "off"];
+    lime(&mock, &[&set[..], &off].concat()).ok();
+    let show = lime(&mock, &["switch", "show", "acme/x"]).ok();
+    let expected = "packet-ins: 5000 bytes a second and 20000 at once, on each instance\n";
+    assert!(show.contains(expected), "{show}");
+    let error = lime(&mock, &set).failed(2);
+    assert!(error.contains("--packet-in-rate"), "{error}");
+}
+
+#[test]
 fn refusals_have_their_exit_codes() {
     let mock = acme();
     assert_eq!(

@@ -117,6 +117,32 @@ async fn what_a_switch_sends_its_controller_is_told_to_its_hosts_and_kept() {
     let told = a.network(1).unwrap().config.switches;
     let told = told.iter().find(|s| s.switch_id == switch.id).unwrap();
     assert_eq!(told.packet_ins, Some(expected));
+    // What is not named stays; the host knows when it is answered.
+    let request = v1::ConfigureSwitchRequest {
+        network: "n".into(),
+        name: "t".into(),
+        packet_in_rate: Some(5000),
+        packet_in_burst: None,
+        invalid_ttl: Some(false),
+    };
+    let switch = client.configure_switch(request.clone()).await;
+    let expected = v1::PacketIns {
+        rate: 5000,
+        burst: 20_000,
+        invalid_ttl: false,
+    };
+    let switch = switch.unwrap().into_inner();
+    assert_eq!(switch.packet_ins, Some(expected));
+    let told = a.network(1).unwrap().config.switches;
+    let told = told.iter().find(|s| s.switch_id == switch.id).unwrap();
+    assert_eq!(told.packet_ins, Some(expected));
+    let wrong = v1::ConfigureSwitchRequest {
+        packet_in_rate: Some(999),
+        packet_in_burst: Some(30_000),
+        ..request
+    };
+    let refused = client.configure_switch(wrong).await.unwrap_err();
+    assert!(refused.message().contains("packet_ins.rate"), "{refused}");
     coordinator.restart().await;
     let mut client = coordinator.client().await;
     let list = client.list_switches(v1::ListSwitchesRequest::default());

@@ -1,6 +1,6 @@
 //! `lime switch`
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand, ValueEnum};
 use lime_core::SwitchName;
 use lime_core::model::PacketIns;
 use lime_proto::v1;
@@ -32,6 +32,21 @@ pub enum Command {
         /// Send packets whose TTL runs out to the controller
         #[arg(long)]
         invalid_ttl: bool,
+    },
+    /// Change what a switch sends its controller beside what rules say
+    #[command(group = ArgGroup::new("settings").required(true).multiple(true))]
+    Set {
+        #[arg(value_name = "NET/SWITCH")]
+        name: SwitchName,
+        /// Packet-ins that each instance may send, bytes a second (1000 to 100000000; 0: 2000000)
+        #[arg(long, value_name = "BYTES", group = "settings")]
+        packet_in_rate: Option<u32>,
+        /// Packet-ins that an instance may send at once after a time of less, bytes (10000 to 1048576; 0: 262144)
+        #[arg(long, value_name = "BYTES", group = "settings")]
+        packet_in_burst: Option<u32>,
+        /// Whether packets whose TTL runs out go to the controller
+        #[arg(long, group = "settings")]
+        invalid_ttl: Option<Switched>,
     },
     /// Delete a switch that has no ports
     Delete {
@@ -69,6 +84,12 @@ pub enum Command {
     Statistics(statistics::Command),
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switched {
+    On,
+    Off,
+}
+
 pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
     let mut client = ctx.connect().await?;
     match command {
@@ -94,6 +115,26 @@ pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
             let switch = ctx.call(doing, client.create_switch(request)).await?;
             ctx.out
                 .value(&switch, || format!("switch {name} created on {host}"))
+        }
+        Command::Set {
+            name,
+            packet_in_rate,
+            packet_in_burst,
+            invalid_ttl,
+        } => {
+            let doing = format!("set switch {name}");
+            let request = v1::ConfigureSwitchRequest {
+                network: name.network.clone(),
+                name: name.switch.clone(),
+                packet_in_rate,
+                packet_in_burst,
+                invalid_ttl: invalid_ttl.map(|s| s == Switched::On),
+            };
+            let switch = ctx.call(doing, client.configure_switch(request)).await?;
+            ctx.out.value(&switch, || {
+                let packet_ins = packet_ins(&switch.packet_ins.unwrap_or_default());
+                format!("switch {name} sends packet-ins: {packet_ins}")
+            })
         }
         Command::Delete { name } => {
             let doing = format!("delete switch {name}");

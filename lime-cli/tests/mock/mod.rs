@@ -224,6 +224,25 @@ impl Lime for Service {
         ok(switch)
     }
 
+    async fn configure_switch(&self, r: Request<v1::ConfigureSwitchRequest>) -> Answer<v1::Switch> {
+        let r = r.into_inner();
+        let mut state = self.state();
+        known_switch(&state, &r.network, &r.name)?;
+        let mut switches = state.switches.iter_mut();
+        let switch = switches.find(|s| s.name == r.name).unwrap();
+        let packet_ins = switch.packet_ins.get_or_insert_default();
+        if let Some(rate) = r.packet_in_rate {
+            packet_ins.rate = rate;
+        }
+        if let Some(burst) = r.packet_in_burst {
+            packet_ins.burst = burst;
+        }
+        if let Some(invalid_ttl) = r.invalid_ttl {
+            packet_ins.invalid_ttl = invalid_ttl;
+        }
+        ok(switch.clone())
+    }
+
     async fn delete_switch(&self, r: Request<v1::DeleteSwitchRequest>) -> Answer<Empty> {
         let r = r.into_inner();
         known_switch(&self.state(), &r.network, &r.name)?;

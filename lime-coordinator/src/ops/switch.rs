@@ -56,6 +56,23 @@ impl Operation {
         }
     }
 
+    /// Changes what a switch sends its controller beside what rules say.
+    pub async fn set_packet_ins(
+        &self,
+        id: SwitchId,
+        new: impl FnOnce(PacketIns) -> Result<PacketIns, Status> + Send + 'static,
+    ) -> Result<(), Status> {
+        self.change(move |n| {
+            // Nothing else is done with a network meanwhile.
+            if let Some(switch) = n.switches.get_mut(&id) {
+                switch.packet_ins = new(switch.packet_ins)?;
+            }
+            Ok::<_, Status>(())
+        })
+        .await??;
+        self.configure_connected().await
+    }
+
     /// Deletes a switch that has no ports.
     pub async fn delete_switch(&self, id: SwitchId) -> Result<(), Status> {
         let (hosts, commit) = self

@@ -130,6 +130,7 @@ serve! {
     delete_network: DeleteNetworkRequest -> v1::Empty;
     list_networks: ListNetworksRequest -> v1::ListNetworksResponse;
     create_switch: CreateSwitchRequest -> v1::Switch;
+    configure_switch: ConfigureSwitchRequest -> v1::Switch;
     delete_switch: DeleteSwitchRequest -> v1::Empty;
     list_switches: ListSwitchesRequest -> v1::ListSwitchesResponse;
     add_instance: AddInstanceRequest -> v1::Switch;

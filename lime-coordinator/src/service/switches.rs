@@ -25,6 +25,29 @@ impl LimeService {
         show(&network, request.name).await
     }
 
+    pub(super) async fn configure_switch(
+        &self,
+        request: v1::ConfigureSwitchRequest,
+    ) -> Result<v1::Switch, Status> {
+        let network = self.network(&request.network)?;
+        let name = request.name.clone();
+        self.operate(&network, move |op| async move {
+            let switch = name.clone();
+            let id = op.network.call(move |s| s.switch(&switch).map(|s| s.id));
+            op.set_packet_ins(id.await??, move |old| {
+                let wire = v1::PacketIns {
+                    rate: request.packet_in_rate.unwrap_or(old.rate),
+                    burst: request.packet_in_burst.unwrap_or(old.burst),
+                    invalid_ttl: request.invalid_ttl.unwrap_or(old.invalid_ttl),
+                };
+                Ok(PacketIns::try_from(wire)?)
+            })
+            .await
+        })
+        .await?;
+        show(&network, request.name).await
+    }
+
     pub(super) async fn delete_switch(
         &self,
         request: v1::DeleteSwitchRequest,

@@ -56,9 +56,12 @@ impl Datapath {
         }
         let burst = self.event_burst(settings.packet_ins.burst);
         let switches = &self.store.maps.switches;
-        if switches.get(slot, offset_of!(SwitchEntry, event_burst)) != burst {
-            let budget_at = offset_of!(SwitchEntry, event_budget);
-            switches.publish(slot, budget_at, burst);
+        let before = switches.get(slot, offset_of!(SwitchEntry, event_burst));
+        if before != burst {
+            // What has been taken stays taken, to be given back.
+            let more = burst.wrapping_sub(before);
+            let budget = switches.u32_at(slot, offset_of!(SwitchEntry, event_budget));
+            budget.fetch_add(more, Ordering::AcqRel);
             switches.publish(slot, offset_of!(SwitchEntry, event_burst), burst);
         }
         // The bounds are in place before the state that makes programs look at them.

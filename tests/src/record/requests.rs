@@ -38,9 +38,6 @@ enum Method {
     Other,
 }
 
-/// Updates that change nothing of what histories are about.
-const HARMLESS: [&str; 1] = ["UpdatePacketIns"];
-
 impl Method {
     fn of(path: &str) -> Option<Self> {
         let (service, name) = path.trim_start_matches('/').split_once('/')?;
@@ -58,9 +55,7 @@ impl Method {
             ("lime.v1.Lime", "SendPacketOut") => Method::SendPacketOut,
             ("lime.v1.Lime", "WatchEvents") => Method::WatchEvents,
             ("lime.v1.Controller", "Control") => Method::Control,
-            ("lime.v1.Lime", name) if name.starts_with("Update") && !HARMLESS.contains(&name) => {
-                Method::Other
-            }
+            ("lime.v1.Lime", name) if name.starts_with("Update") => Method::Other,
             _ => return None,
         })
     }
