@@ -169,6 +169,10 @@ pub const RULE_CLEAR_ACTIONS: u8 = 4;
 /// [`RuleEntry::flags`], of a group's bucket: it changes nothing of the packet, so that other buckets may run on the same one after it.
 pub const RULE_PURE: u8 = 8;
 
+/// [`RuleEntry::flags`]: this instance has promised not to match the rule (consistency rule 14): what would match it waits ([`crate::EVENT_WAITING`]).
+/// Set and cleared by the agent while the rule is visible; the only one of the flags that changes.
+pub const RULE_PROMISED: u8 = 16;
+
 /// [`RuleEntry::live`]: the slot holds a rule.
 pub const RULE_LIVE: u32 = 1;
 

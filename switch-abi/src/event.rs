@@ -6,6 +6,24 @@ pub const EVENT_PACKET_IN: u16 = 1;
 /// packet that does, bytes. Its sender is to be told (RFC 1191, RFC 8201). `rule_slot` is the port slot that it came in by.
 pub const EVENT_TOO_BIG: u16 = 2;
 
+/// [`EventHeader::kind`]: a packet that would have matched a rule with [`crate::RULE_PROMISED`], whole and as it came in: nothing was done with it
+/// and nothing counted. It is to enter again when the rule has gone or may be matched. What the header then says:
+///
+/// | field | of the tunnel frame that it enters by again |
+/// | --- | --- |
+/// | `table` | [`crate::TUNNEL_PROCESS`] or [`crate::TUNNEL_GROUP`] |
+/// | `in_port` | the port's id |
+/// | `cookie` | [`crate::TunnelOption::argument`] |
+/// | `pad` | [`crate::TunnelOption::bucket`] |
+/// | `flags` | the UDP source port; 0: any |
+/// | `version` | the clock, for [`crate::TUNNEL_GROUP`] |
+///
+/// `rule_slot` and `rule_id` are the promised rule's; `reason` is the payload of a segment, if it is to be segmented, else 0.
+pub const EVENT_WAITING: u16 = 3;
+
+/// Bytes of the packet in an [`EVENT_WAITING`]: what a local stack leaves to be segmented, with its headers and a tag.
+pub const EVENT_WAITING_MAX: usize = 65_600;
+
 /// Bytes of the packet in an [`EVENT_TOO_BIG`]: what an ICMPv6 error may quote (RFC 4443, 2.4), and Ethernet with tags.
 pub const TOO_BIG_DATA: u32 = 1280;
 
@@ -31,7 +49,7 @@ pub struct EventHeader {
     pub kind: u16,
     /// Table of the rule.
     pub table: u8,
-    /// Zero.
+    /// Zero, but for [`EVENT_WAITING`].
     pub pad: u8,
     /// [`EVENT_REASON_ACTION`] ...
     pub reason: u32,

@@ -79,6 +79,9 @@ reasons! {
     Metered = 25, "metered";
     /// The switch has sent its controller as much as it may: the controller does not hear of this packet.
     PacketInLimit = 26, "packet-in-limit";
+    /// It would have matched a rule that is being removed as idle (consistency rule 14), and could not wait: too many do, or rules had already
+    /// changed it, or a meter had passed it.
+    Promised = 27, "promised";
 }
 
 /// Where on a port's way a drop happens.

@@ -11,7 +11,7 @@ use crate::{
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
     KEY_WORDS, MAX_ACTIONS, MAX_CHAIN, MAX_SWITCH_HOPS, MAX_TABLES, MAX_TUPLES, NO_TABLE,
-    PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, SET_SLOT_GROUP, SET_SLOT_OUTPUT,
+    PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_PROMISED, RULE_XDP, SET_SLOT_GROUP, SET_SLOT_OUTPUT,
     SWITCH_ACTIVE, SWITCH_HOLD, SWITCH_RELAY, SwitchEntry, TableRef, TupleEntry, hash_end,
     hash_start, hash_word, op, part_word, serial_le, visible,
 };
@@ -34,6 +34,9 @@ pub const END_GROUP_CHANGED: u32 = 6;
 pub const END_NO_METER: u32 = 8;
 /// [`State::end`]: a group has no bucket for the packet.
 pub const END_NO_BUCKET: u32 = 7;
+
+/// [`State::end`]: the next rule is one that this instance has promised not to match: [`State::promised`].
+pub const END_PROMISED: u32 = 9;
 
 /// What a switch does with a packet on this host at a clock.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -124,6 +127,12 @@ fn step(state: &mut State) -> u64 {
     let (Some(rule), Some(switch)) = (RULES.get(slot), SWITCHES.get(state.switch_slot)) else {
         return 1;
     };
+    // Rule 14. Of a rule that it meets behind its meter, a packet has seen this before.
+    if rule.flags & RULE_PROMISED != 0 && metered == 0 {
+        state.promised = slot;
+        state.end = if state.xdp != 0 { END_TC } else { END_PROMISED };
+        return 1;
+    }
     // The compiler knows what it returns, the verifier does not.
     if rule.meter != 0 && metered == 0 && opaque(meter::lime_meet(slot) as usize) != 0 {
         return 1;

@@ -19,15 +19,15 @@ use switch_abi::{
 
 /// An event being put together; too large for the stack. The ring wants sizes that are known beforehand for anything but a copy.
 #[repr(C, align(8))]
-struct Record {
+pub struct Record<const ROOM: usize> {
     /// When [`too_big`] last said something.
     told: u64,
-    header: EventHeader,
-    data: [u8; EVENT_DATA_MAX],
+    pub header: EventHeader,
+    data: [u8; ROOM],
 }
 
 #[map]
-static RECORD: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
+static RECORD: PerCpuArray<Record<EVENT_DATA_MAX>> = PerCpuArray::with_max_entries(1, 0);
 
 /// Sends the packet to the controller: at most `max_len` bytes of it, or all where outputs are held, since the agent makes those from it.
 #[inline(always)]
@@ -105,7 +105,7 @@ pub fn packet_in<P: Packet>(packet: P, rule_slot: u32, max_len: u32, reason: u32
 /// Takes what an event costs from its switch's budget; false: there is none left. An event may take more than is left, so that a long one
 /// does not wait for ever.
 #[inline(always)]
-fn take(switch: u32, cost: u32) -> bool {
+pub fn take(switch: u32, cost: u32) -> bool {
     let Some(entry) = SWITCHES.get(switch) else {
         return false;
     };
@@ -124,7 +124,7 @@ fn take(switch: u32, cost: u32) -> bool {
 }
 
 #[inline(always)]
-fn give_back(switch: u32, cost: u32) {
+pub fn give_back(switch: u32, cost: u32) {
     let Some(entry) = SWITCHES.get(switch) else {
         return;
     };
@@ -210,12 +210,12 @@ pub const HELD: u32 = 1 << 31;
 /// In `max_len` of [`packet_in`]: the action is of the packet's action set.
 pub const FROM_SET: u32 = 1 << 30;
 
-/// Puts the record into the ring, with `length` bytes of the packet, which the caller has checked to be [`EVENT_DATA_MAX`] at most.
+/// Puts the record into the ring, with `length` bytes of the packet, for which the caller has checked that there is room.
 #[inline(always)]
-fn send<P: Packet>(
+pub fn send<P: Packet, const ROOM: usize>(
     packet: P,
     state: &State,
-    record: &mut Record,
+    record: &mut Record<ROOM>,
     length: u32,
 ) -> Result<(), DropReason> {
     if !copy(packet, state, record, length) {
@@ -238,7 +238,12 @@ fn send<P: Packet>(
 }
 
 #[inline(always)]
-fn copy<P: Packet>(packet: P, state: &State, record: &mut Record, length: u32) -> bool {
+fn copy<P: Packet, const ROOM: usize>(
+    packet: P,
+    state: &State,
+    record: &mut Record<ROOM>,
+    length: u32,
+) -> bool {
     if length == 0 {
         return true;
     }
@@ -257,13 +262,13 @@ fn copy<P: Packet>(packet: P, state: &State, record: &mut Record, length: u32) -
                 12,
                 (&raw mut record.data[16]).cast(),
                 length - 16,
-                EVENT_DATA_MAX as u32 - 16,
+                ROOM as u32 - 16,
             );
     }
     packet.copy_out(
         0,
         (&raw mut record.data).cast(),
         length,
-        EVENT_DATA_MAX as u32,
+        ROOM as u32,
     )
 }

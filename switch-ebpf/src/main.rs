@@ -29,6 +29,7 @@ mod state;
 mod tc;
 mod tc_reshape;
 mod tunnel;
+mod wait;
 mod xdp;
 mod xdp_reshape;
 

@@ -151,11 +151,13 @@ pub trait Stages {
     fn wrap(self) -> u32;
     /// [`crate::events::packet_in`].
     fn packet_in(self, rule_slot: u32, max_len: u32, reason: u32) -> u32;
+    /// [`crate::wait::wait`].
+    fn wait(self, slot: u32, copy: u32) -> u32;
 }
 
 /// [`Stages`] as global functions of these names.
 macro_rules! stages {
-    ($packet:ident, $context:ty, $short_cut:ident, $parse:ident, $change:ident, $reshape:ident, $meter:ident, $emit:ident, $flush:ident, $strip:ident, $packet_in:ident, $wrap:ident, $run:ident) => {
+    ($packet:ident, $context:ty, $short_cut:ident, $parse:ident, $change:ident, $reshape:ident, $meter:ident, $emit:ident, $flush:ident, $strip:ident, $packet_in:ident, $wrap:ident, $run:ident, $wait:ident) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $short_cut(
@@ -232,6 +234,12 @@ macro_rules! stages {
             crate::execute::run($packet(context))
         }
 
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $wait(context: *mut $context, slot: u32, copy: u32) -> u32 {
+            crate::wait::wait($packet(context), slot, copy)
+        }
+
         impl crate::packet::Stages for $packet {
             #[inline(always)]
             fn short_cut(self, slot: u32, network: u32, clock: u32) -> u32 {
@@ -281,6 +289,11 @@ macro_rules! stages {
             #[inline(always)]
             fn wrap(self) -> u32 {
                 $wrap(self.0)
+            }
+
+            #[inline(always)]
+            fn wait(self, slot: u32, copy: u32) -> u32 {
+                $wait(self.0, slot, copy)
             }
 
             #[inline(always)]

@@ -4,7 +4,7 @@ use crate::{
     cache,
     classify::{
         self, END, END_GROUP_CHANGED, END_LIMIT, END_MISS, END_NO_BUCKET, END_NO_METER, END_RESUME,
-        END_TC, Role,
+        END_PROMISED, END_TC, Role,
     },
     counters, execute, flow, group,
     maps::{DEVICES, NETWORKS, PORTS, SWITCHES, TUNNEL_PORTS, load},
@@ -267,6 +267,10 @@ fn process<P: Packet>(
     // Back from where the trajectory ends.
     state.switch_slot = port.switch_slot;
     strip(packet, state, slot)?;
+    if !P::XDP && state.end == END_PROMISED {
+        packet.wait(slot, copy as u32);
+        return Ok(P::DROP);
+    }
     if !copy {
         counters::rx(slot, packet.length());
     }
@@ -277,6 +281,8 @@ fn process<P: Packet>(
         END_NO_METER => Some(DropReason::Metered),
         END_NO_BUCKET => Some(DropReason::NoBucket),
         END_GROUP_CHANGED => Some(DropReason::GroupChanged),
+        // After what rules before have done: it can not enter again as it came in.
+        END_PROMISED => Some(DropReason::Promised),
         END if state.done == 0 => Some(DropReason::RuleDrop),
         _ => None,
     };

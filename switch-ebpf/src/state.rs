@@ -200,6 +200,8 @@ pub struct State {
     pub floor: u32,
     /// A rule whose meter the packet has passed, and that it meets next; 0: none.
     pub metered: u32,
+    /// The rule of [`crate::classify::END_PROMISED`], by its slot.
+    pub promised: u32,
     /// [`Step::origin`], of the steps being added or of the one being executed.
     pub group_rule: u32,
     /// [`switch_abi::flow_hash`].

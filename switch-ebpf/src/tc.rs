@@ -147,7 +147,8 @@ stages!(
     lime_tc_strip,
     lime_tc_packet_in,
     lime_tc_wrap,
-    lime_tc_run
+    lime_tc_run,
+    lime_tc_wait
 );
 
 impl Packet for Tc {

@@ -45,7 +45,8 @@ stages!(
     lime_xdp_strip,
     lime_xdp_packet_in,
     lime_xdp_wrap,
-    lime_xdp_run
+    lime_xdp_run,
+    lime_xdp_wait
 );
 
 impl Packet for Xdp {

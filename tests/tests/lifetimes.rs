@@ -6,7 +6,7 @@ mod common;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{MODES, PATIENCE, assert_reaches, lab, tenant};
 use lime_proto::v1::flow_removed::Reason;
@@ -160,4 +160,82 @@ async fn the_controller_hears_of_a_device_that_goes_down_and_up() {
         assert_eq!((change.port_no, change.up), (2, up));
     }
     assert_reaches(&lab, h1, h2, h2.ipv4());
+}
+
+/// Rules per round, and rounds.
+const RESUMED: u16 = 30;
+const ROUNDS: u16 = 3;
+
+/// Sends in both directions on each of the ports, one port after the other, around the time at which the rules may be idle: when each datagram left.
+fn resume(sockets: &[[(UdpSocket, SocketAddr); 2]], start: Instant) -> Vec<Vec<Instant>> {
+    let mut sent = vec![Vec::new(); sockets.len()];
+    for (i, both) in (0..).zip(sockets) {
+        let between = Duration::from_millis(900) / u32::from(RESUMED);
+        let due = start + Duration::from_millis(900) + between * i;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        for (socket, to) in both {
+            sent[i as usize].push(Instant::now());
+            socket.send_to(&[0; PAYLOAD], to).unwrap();
+        }
+    }
+    sent
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_14_traffic_that_resumes_as_rules_become_idle_is_not_lost_and_not_counted_by_them() {
+    for attach in MODES {
+        let (lab, mut tenant) = two_hosts(attach).await;
+        let rest = RuleSpec::new(2).ipv4().proto(17).output(FLOOD).add();
+        tenant.rules("s1", vec![rest]).await.unwrap();
+        let ports: Vec<u16> = (6000..6000 + RESUMED).collect();
+        let mut all: Vec<_> = ports.iter().map(|port| sockets(&lab, *port)).collect();
+        let mut events = watch(&tenant).await;
+        let mut counted = 0;
+        for _ in 0..ROUNDS {
+            let rules = ports.iter().map(|port| timed(*port, 1, 0)).collect();
+            tenant.rules("s1", rules).await.unwrap();
+            let start = Instant::now();
+            let sender = tokio::task::spawn_blocking(move || {
+                let sent = resume(&all, start);
+                (all, sent)
+            });
+            let mut ends = Vec::new();
+            for _ in &ports {
+                ends.push((removed(&mut events).await, Instant::now()));
+            }
+            let sent;
+            (all, sent) = sender.await.unwrap();
+            for (end, told) in ends {
+                assert_eq!(end.reason(), Reason::IdleTimeout);
+                counted += end.packets;
+                let port = end.rule.as_ref().unwrap().cookie - 6000;
+                let matched = &sent[port as usize][..end.packets as usize];
+                if let Some(last) = matched.last() {
+                    let idle = told - *last;
+                    assert!(
+                        idle >= Duration::from_secs(1),
+                        "{attach:?}: {idle:?} {end:?}\n{}",
+                        lab.logs()
+                    );
+                }
+            }
+        }
+        let total = 2 * u64::from(RESUMED * ROUNDS);
+        let arrived = tokio::task::spawn_blocking(move || {
+            let mut arrived = 0;
+            for (socket, _) in all.iter().flatten() {
+                socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                for _ in 0..ROUNDS {
+                    arrived += u64::from(socket.recv(&mut [0; PAYLOAD]).is_ok());
+                }
+            }
+            arrived
+        });
+        assert_eq!(arrived.await.unwrap(), total, "{attach:?}\n{}", lab.logs());
+        let stats = tenant.rule_stats("s1").await.unwrap();
+        let rest = stats
+            .iter()
+            .find(|s| s.rule.as_ref().unwrap().priority == 2);
+        assert_eq!(counted + rest.unwrap().packets, total, "{attach:?}");
+    }
 }

@@ -251,6 +251,7 @@ async fn dispatch(shared: &Arc<Shared>, session: &Session, message: FromAgent) {
         FromAgent::Activated(m) => m.network,
         FromAgent::Event(m) => m.network,
         FromAgent::EndedRules(m) => m.network,
+        FromAgent::IdleVote(m) => m.network,
         FromAgent::PortStatus(m) => m.network,
         FromAgent::Done(done) => {
             let waiting = session.answered(done.request_id);

@@ -21,6 +21,7 @@ impl State {
             // It has gone again, and what tells so is behind or was before this.
             return;
         }
+        self.end_rounds_of(host);
         self.sessions.insert(host, session.clone());
         match self.model.members.get(&host) {
             // Rule 17: it is taken in again as one that is new.
@@ -64,6 +65,7 @@ impl State {
             self.seq.connected_empty(host)?;
         } else {
             self.reconfigure(host, "configuring a host that has come back");
+            self.say_what_stands(host);
             match self.seq.connected(host, staged, clock)? {
                 Resume::FromLog => {
                     info!(network = %self.model.name, host = %name, %staged, %clock, "host goes on from the log");
@@ -101,6 +103,8 @@ impl State {
         for switch in with_rules {
             answers.push(self.send_snapshot(&session, Some(switch), at).0);
         }
+        // Before it processes anything.
+        self.say_what_stands(host);
         let id = session.next_id();
         session.expect(
             id,
@@ -144,6 +148,7 @@ impl State {
         if current.is_some_and(|s| s.number == session.number) {
             self.sessions.remove(&session.host);
             self.seq.disconnected(session.host);
+            self.end_rounds_of(session.host);
         }
     }
 
@@ -172,6 +177,10 @@ impl State {
             FromAgent::Activated(m) => self.seq.acknowledge(host, Epoch(m.epoch)),
             FromAgent::EndedRules(m) => {
                 self.observe_rules(host, &m.rules);
+                Ok(())
+            }
+            FromAgent::IdleVote(m) => {
+                self.voted(host, &m);
                 Ok(())
             }
             FromAgent::Event(m) => self.event(host, m),

@@ -1,11 +1,11 @@
-//! Rules that time out: rule 14. What is due is removed by an entry of the log; before an idle rule goes, all its instances have said
-//! that nothing has matched it for long enough.
+//! Rules that time out: rule 14. What is due is removed by an entry of the log; before an idle rule goes, all its instances have promised
+//! that nothing will match it any more. What is decided of that, and when promises stand, is [`lime_core::promise`]'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::join_all;
 use lime_core::flow::RemovedReason;
-use lime_core::log::MAX_PENDING;
+use lime_core::log::{EntryKind, MAX_PENDING};
+use lime_core::promise::{Ended, Round, standing};
 use lime_core::timeouts::Due;
 use lime_core::{HostId, RuleId, SwitchId};
 use lime_proto::v1;
@@ -19,6 +19,7 @@ const ASKED: usize = 20_000;
 impl State {
     /// Removes what has timed out, and asks about what may have.
     pub(super) fn check_timeouts(&mut self) {
+        self.end_overdue_rounds();
         let now = self.shared.clock.now_ms();
         let mut hard: BTreeMap<SwitchId, Vec<RuleId>> = BTreeMap::new();
         let mut idle: BTreeMap<SwitchId, Vec<RuleId>> = BTreeMap::new();
@@ -69,54 +70,113 @@ impl State {
         active.map(|(host, _)| *host).collect()
     }
 
+    /// Begins a round. Nobody waits for it: votes come when they come, and a round that is not complete in time is over.
     fn ask_whether_idle(&mut self, switch: SwitchId, ids: Vec<RuleId>) {
         let voters = self.voters(switch);
         if !voters.iter().all(|h| self.sessions.contains_key(h)) {
             self.put_off(&ids);
             return;
         }
-        let network = self.model.id.0;
-        let answers = voters.iter().filter_map(|host| {
-            let session = self.sessions.get(host)?;
-            let answer = session.request(|request_id| {
-                Message::ReadCounters(v1::ReadCounters {
-                    request_id,
-                    network,
-                    switch_id: switch.0,
-                    rules: true,
-                    rule_ids: ids.iter().map(|id| id.0).collect(),
-                    devices: false,
-                })
-            });
-            let host = *host;
-            Some(async move { (host, answer.await) })
-        });
-        let answers = join_all(answers.collect::<Vec<_>>());
-        self.later(answers, move |state, answers| {
-            let mut heard = BTreeSet::new();
-            for (host, answer) in answers {
-                if let Ok(v1::Done {
-                    error: None,
-                    result: Some(v1::done::Result::Counters(counters)),
-                    ..
-                }) = answer
-                {
-                    state.observe(host, &counters);
-                    heard.insert(host);
-                }
-            }
-            // One that has joined meanwhile is asked too, in another round.
-            if !state.voters(switch).is_subset(&heard) {
-                state.put_off(&ids);
-                return;
-            }
-            let now = state.shared.clock.now_ms();
+        let now = self.shared.clock.now_ms();
+        if voters.is_empty() {
+            // Nobody processes its packets, so that nobody is to be asked.
             let idle = ids.into_iter();
-            let idle = idle
-                .filter(|id| state.timeouts.answered(*id, now))
-                .collect();
-            state.expire(switch, idle, RemovedReason::IdleTimeout);
-        });
+            let idle = idle.filter(|id| self.timeouts.answered(*id, now)).collect();
+            self.expire(switch, idle, RemovedReason::IdleTimeout);
+            return;
+        }
+        let rules = ids.iter().copied();
+        let round = self.rounds.ask(switch, rules, voters.clone(), now);
+        for host in voters {
+            self.send(
+                host,
+                Message::AskIdle(v1::AskIdle {
+                    network: self.model.id.0,
+                    round: round.0,
+                    rule_ids: ids.iter().map(|id| id.0).collect(),
+                }),
+            );
+        }
+    }
+
+    /// A host has voted.
+    pub(super) fn voted(&mut self, host: HostId, vote: &v1::IdleVote) {
+        self.observe_rules(host, &vote.used);
+        self.observe_rules(host, &vote.promised);
+        let promised = vote.promised.iter().map(|c| RuleId(c.rule_id));
+        let Some(ended) = self.rounds.vote(host, Round(vote.round), promised) else {
+            return;
+        };
+        let voters = self.voters(ended.switch);
+        let may = self.seq.pending() <= MAX_PENDING && !self.seq.awaits_join(ended.switch);
+        let now = self.shared.clock.now_ms();
+        let timeouts = &mut self.timeouts;
+        let decision = ended.decide(&voters, may, |id| timeouts.answered(id, now));
+        self.put_off(&decision.stay);
+        self.expire(ended.switch, decision.remove, RemovedReason::IdleTimeout);
+        self.lift(ended.hosts, &decision.lift);
+    }
+
+    /// A host's stream has ended, or there is a new one: its rounds are over.
+    pub(super) fn end_rounds_of(&mut self, host: HostId) {
+        let ended = self.rounds.gone(host);
+        self.end_undecided(ended);
+    }
+
+    fn end_overdue_rounds(&mut self) {
+        let now = self.shared.clock.now_ms();
+        let ended = self.rounds.overdue(now);
+        self.end_undecided(ended);
+    }
+
+    fn end_undecided(&mut self, ended: Vec<Ended>) {
+        for ended in ended {
+            let decision = ended.decide(&BTreeSet::new(), false, |_| false);
+            self.put_off(&decision.stay);
+            self.lift(ended.hosts, &decision.lift);
+        }
+    }
+
+    /// Rules stay of which these hosts may have promised that they will not match.
+    fn lift(&self, hosts: impl IntoIterator<Item = HostId>, rules: &[RuleId]) {
+        for host in hosts {
+            for part in rules.chunks(ASKED) {
+                self.send(
+                    host,
+                    Message::LiftPromises(v1::LiftPromises {
+                        network: self.model.id.0,
+                        rule_ids: part.iter().map(|id| id.0).collect(),
+                    }),
+                );
+            }
+        }
+    }
+
+    /// A change will not be: what was promised for it is lifted.
+    pub(super) fn lift_promises_for(&self, kind: &EntryKind) {
+        let lifted: Vec<RuleId> = standing([kind]).into_iter().collect();
+        self.lift(self.sessions.keys().copied(), &lifted);
+    }
+
+    /// On a new stream: which promises stand, and that no other does.
+    pub(super) fn say_what_stands(&self, host: HostId) {
+        let rules: Vec<u64> = standing(self.seq.undone()).iter().map(|r| r.0).collect();
+        let mut parts = rules.chunks(ASKED).peekable();
+        loop {
+            let part = parts.next().unwrap_or_default();
+            let more = parts.peek().is_some();
+            self.send(
+                host,
+                Message::StandingPromises(v1::StandingPromises {
+                    network: self.model.id.0,
+                    rule_ids: part.to_vec(),
+                    more,
+                }),
+            );
+            if !more {
+                break;
+            }
+        }
     }
 
     /// A host has said when it last had a match of the rule.

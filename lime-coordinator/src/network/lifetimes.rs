@@ -68,6 +68,7 @@ impl State {
     /// Takes back a change that is not to be.
     pub(super) fn undo_rules(&mut self, kind: &EntryKind) {
         self.rules.undo(kind);
+        self.lift_promises_for(kind);
         let EntryKind::Update {
             switch,
             add,

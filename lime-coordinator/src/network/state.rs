@@ -9,6 +9,7 @@ use std::time::Duration;
 use lime_core::counters::Counters;
 use lime_core::log::{EntryKind, Sequencer, StageError, Ticket};
 use lime_core::model::{InstanceState, MemberState, Network, RuleBook};
+use lime_core::promise::Rounds;
 use lime_core::timeouts::Timeouts;
 use lime_core::{Epoch, HostId, PortId, SwitchId};
 use lime_proto::v1;
@@ -62,6 +63,8 @@ pub struct State {
     pub(super) since: HashMap<lime_core::RuleId, u64>,
     /// Rules that time out.
     pub(super) timeouts: Timeouts,
+    /// Rounds of votes whether rules are idle.
+    pub(super) rounds: Rounds,
     /// Updates whose last counts are on their way to the store, by rising epoch.
     pub(super) keeping: VecDeque<Epoch>,
     /// Hosts are to collect when that is done.
@@ -116,6 +119,7 @@ impl State {
             unsaved: HashSet::new(),
             since: HashMap::new(),
             timeouts: Timeouts::default(),
+            rounds: Rounds::default(),
             keeping: VecDeque::new(),
             collects: false,
             past: Epoch::ZERO,

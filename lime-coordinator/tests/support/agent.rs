@@ -19,6 +19,8 @@ pub struct FakeRule {
     pub packets: u64,
     /// Since the last match; none: never.
     pub idle_ms: Option<u64>,
+    /// Seconds.
+    pub idle_timeout: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -52,6 +54,14 @@ pub struct Tables {
     pub fail: BTreeMap<&'static str, u32>,
     pub seen: Vec<&'static str>,
     pub hold_acks: bool,
+    /// Stages are not carried out but kept.
+    pub hold_stages: bool,
+    pub held_stages: Vec<v1::Stage>,
+    /// Questions whether rules are idle are not answered but kept.
+    pub hold_votes: bool,
+    pub asked: Vec<v1::AskIdle>,
+    /// Rules that are not to be matched.
+    pub promised: BTreeSet<u64>,
     pub violations: Vec<String>,
     /// The lease's length, milliseconds, and the last question.
     pub lease: (u64, u64),
@@ -200,6 +210,51 @@ impl FakeAgent {
     }
 }
 
+impl FakeAgent {
+    /// Waits for a question whether rules are idle that is not answered, and gives it.
+    pub async fn asked(&self) -> v1::AskIdle {
+        super::until("a question whether rules are idle", || async {
+            self.tables.lock().unwrap().asked.pop()
+        })
+        .await
+    }
+
+    /// Answers it.
+    pub fn votes(&self, ask: &v1::AskIdle) {
+        let vote = self.tables.lock().unwrap().vote(ask);
+        self.say(vote);
+    }
+
+    /// Waits until a stage is held.
+    pub async fn holds_a_stage(&self) {
+        super::until("a stage to be held", || async {
+            let tables = self.tables.lock().unwrap();
+            (!tables.held_stages.is_empty()).then_some(())
+        })
+        .await;
+    }
+
+    /// Carries out the stages that were held.
+    pub fn release_stages(&self) {
+        let mut tables = self.tables.lock().unwrap();
+        tables.hold_stages = false;
+        let held = std::mem::take(&mut tables.held_stages);
+        let answers: Vec<Up> = held.into_iter().flat_map(|s| tables.stage(s)).collect();
+        drop(tables);
+        for answer in answers {
+            self.say(answer);
+        }
+    }
+
+    /// Waits until just so many rules are promised.
+    pub async fn promises(&self, count: usize) {
+        super::until("promises to be made or lifted", || async {
+            (self.tables.lock().unwrap().promised.len() == count).then_some(())
+        })
+        .await;
+    }
+}
+
 impl Drop for FakeAgent {
     fn drop(&mut self) {
         self.kill();
@@ -335,6 +390,9 @@ fn kind_of(message: &Down) -> &'static str {
         Down::Activate(_) => "activate",
         Down::PacketOut(_) => "packet_out",
         Down::ReleaseHeld(_) => "release_held",
+        Down::AskIdle(_) => "ask_idle",
+        Down::LiftPromises(_) => "lift_promises",
+        Down::StandingPromises(_) => "standing_promises",
         Down::ReadCounters(_) => "read_counters",
         Down::ReadClock(_) => "read_clock",
         Down::PausePort(_) => "pause_port",
@@ -492,6 +550,29 @@ impl Tables {
                 self.released.extend(r.held_ids);
                 Vec::new()
             }
+            Down::AskIdle(ask) => {
+                let rules = self.networks.get(&ask.network).into_iter();
+                let here = rules.flat_map(|n| n.rules.values().flat_map(|r| r.keys()));
+                let here: BTreeSet<u64> = here.copied().collect();
+                let asked = ask.rule_ids.iter().filter(|id| here.contains(id));
+                self.promised.extend(asked);
+                if self.hold_votes {
+                    self.asked.push(ask);
+                    return Vec::new();
+                }
+                vec![self.vote(&ask)]
+            }
+            Down::LiftPromises(lift) => {
+                for id in lift.rule_ids {
+                    self.promised.remove(&id);
+                }
+                Vec::new()
+            }
+            Down::StandingPromises(standing) => {
+                assert!(!standing.more, "few stand in these tests");
+                self.promised = standing.rule_ids.into_iter().collect();
+                Vec::new()
+            }
             Down::ReadCounters(r) => self.counters(&r),
             Down::ReadClock(r) => {
                 let clock = self.networks.get(&r.network).map_or(0, |n| n.clock);
@@ -557,12 +638,14 @@ impl Tables {
                         self.snapshot = s.request_id;
                     }
                     for r in s.rules {
+                        let idle_timeout = r.rule.as_ref().map_or(0, |r| r.idle_timeout);
                         let rule = FakeRule {
                             from: r.valid_from,
                             to: r.valid_to,
                             priority: r.rule.map_or(0, |r| r.priority),
                             packets: 0,
                             idle_ms: None,
+                            idle_timeout,
                         };
                         rules.insert(r.rule_id, rule);
                     }
@@ -594,6 +677,10 @@ impl Tables {
     }
 
     fn stage(&mut self, s: v1::Stage) -> Vec<Up> {
+        if self.hold_stages {
+            self.held_stages.push(s);
+            return Vec::new();
+        }
         let network = s.network;
         let really_free = self.really_free;
         let Some(n) = self.networks.get_mut(&network) else {
@@ -658,12 +745,14 @@ impl Tables {
             }
             let rules = n.rules.entry(s.switch_id).or_default();
             for add in s.add {
+                let idle_timeout = add.rule.as_ref().map_or(0, |r| r.idle_timeout);
                 let rule = FakeRule {
                     from: s.epoch,
                     to: 0,
                     priority: add.rule.map_or(0, |r| r.priority),
                     packets: 0,
                     idle_ms: None,
+                    idle_timeout,
                 };
                 rules.insert(add.rule_id, rule);
             }
@@ -682,6 +771,30 @@ impl Tables {
             self.violation(text);
         }
         vec![staged(s.epoch)]
+    }
+
+    /// Answers a question whether rules are idle.
+    pub fn vote(&mut self, ask: &v1::AskIdle) -> Up {
+        let mut vote = v1::IdleVote {
+            network: ask.network,
+            round: ask.round,
+            ..Default::default()
+        };
+        let rules = self.networks.get(&ask.network).into_iter();
+        for (id, rule) in rules.flat_map(|n| n.rules.values().flatten()) {
+            if !ask.rule_ids.contains(id) || !self.promised.contains(id) {
+                // Lifted meanwhile.
+                continue;
+            }
+            let timeout = u64::from(rule.idle_timeout) * 1000;
+            if rule.idle_ms.is_none_or(|idle| idle >= timeout) {
+                vote.promised.push(counters_of(*id, rule));
+            } else {
+                self.promised.remove(id);
+                vote.used.push(counters_of(*id, rule));
+            }
+        }
+        Up::IdleVote(vote)
     }
 
     fn counters(&self, r: &v1::ReadCounters) -> Vec<Up> {

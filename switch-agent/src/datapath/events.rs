@@ -4,7 +4,7 @@ use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use aya::maps::{Map, MapData, RingBuf};
-use switch_abi::{EVENT_DATA_MAX, EventHeader, maps};
+use switch_abi::{EVENT_WAITING_MAX, EventHeader, maps};
 
 use super::pins::Pins;
 use super::{DatapathError, Result};
@@ -66,7 +66,7 @@ fn parse(record: &[u8]) -> Option<(EventHeader, &[u8])> {
     let header = EventHeader {
         kind: u16::from_ne_bytes([head[0], head[1]]),
         table: head[offset_of!(EventHeader, table)],
-        pad: 0,
+        pad: head[offset_of!(EventHeader, pad)],
         reason: word(offset_of!(EventHeader, reason))?,
         network: word(offset_of!(EventHeader, network))?,
         switch: word(offset_of!(EventHeader, switch))?,
@@ -80,7 +80,7 @@ fn parse(record: &[u8]) -> Option<(EventHeader, &[u8])> {
         data_len: word(offset_of!(EventHeader, data_len))?,
     };
     let length = header.data_len as usize;
-    if length > EVENT_DATA_MAX {
+    if length > EVENT_WAITING_MAX {
         return None;
     }
     Some((header, data.get(..length)?))

@@ -41,6 +41,7 @@ mod parts;
 mod peers;
 mod pins;
 mod ports;
+mod promises;
 mod slots;
 mod snapshots;
 mod staging;

@@ -54,9 +54,12 @@ impl Pins {
             .get(&0, 0)
             .map_err(|e| DatapathError::kernel("read the META map", e))?;
         let pinned = MAPS.map(|name| (name, self.path(name)));
-        // Of no use to others than the programs, which begin with an empty one.
-        let cache = (maps::CACHE, cache_entries(flow_cache, meta.cpus));
-        let mut ebpf = load_object(object, &meta, &[cache], &pinned, flow_cache)?;
+        // Of no use to others than the programs, which begin with empty ones.
+        let own = [
+            (maps::CACHE, cache_entries(flow_cache, meta.cpus)),
+            (maps::WAITING, meta.cpus),
+        ];
+        let mut ebpf = load_object(object, &meta, &own, &pinned, flow_cache)?;
         for name in PROGRAMS {
             load_program(&mut ebpf, name)?;
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use lime_core::{NetworkId, SwitchId};
-use switch_abi::{EVENT_PACKET_IN, EventHeader, event_cost};
+use switch_abi::{EVENT_PACKET_IN, EVENT_WAITING, EventHeader, event_cost};
 use tracing::debug;
 
 use super::Owner;
@@ -81,11 +81,17 @@ impl Allowances {
 impl Owner {
     /// An event has been taken from the ring.
     pub(super) fn event_was_read(&mut self, header: &EventHeader) {
+        let key = (NetworkId(header.network), SwitchId(header.switch));
+        let cost = event_cost(header.data_len);
+        if header.kind == EVENT_WAITING {
+            // It took room in the ring, and is nothing that the controller gets.
+            if let Err(error) = self.datapath.give_back_events(key.0, key.1, cost) {
+                debug!(network = %key.0, error = chain(&error), "nothing given back");
+            }
+        }
         if header.kind != EVENT_PACKET_IN {
             return;
         }
-        let key = (NetworkId(header.network), SwitchId(header.switch));
-        let cost = event_cost(header.data_len);
         self.allowances.read(key, cost, Instant::now());
     }
 

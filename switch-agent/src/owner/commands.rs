@@ -16,6 +16,7 @@ impl Owner {
             FromSession::Connected(stream) => {
                 self.outbox.open(stream);
                 self.forget_parts();
+                self.votes.clear();
                 let session = self.outbox.session();
                 let clocks = self.clocks();
                 self.grace.after(After::Hello { session, clocks });
@@ -25,7 +26,10 @@ impl Owner {
                 self.lease.closed();
                 self.forget_parts();
             }
-            FromSession::Message(message) => self.command(*message).await,
+            FromSession::Message(message) => {
+                self.command(*message).await;
+                self.release_waiting();
+            }
         }
     }
 
@@ -70,6 +74,9 @@ impl Owner {
                     }
                 }
             }
+            Message::AskIdle(ask) => self.ask_idle(ask),
+            Message::LiftPromises(lift) => self.lift_promises(lift),
+            Message::StandingPromises(standing) => self.standing_promises(standing),
             Message::PacketOut(command) => self.packet_out(command),
             Message::ReleaseHeld(release) => self.release_held(&release.held_ids),
             Message::ReadCounters(read) => {

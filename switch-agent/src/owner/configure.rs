@@ -319,6 +319,7 @@ impl Owner {
         }
         self.networks.remove(&id);
         self.held.clear(Some(id));
+        self.waiting.forget(id);
         for ifindex in devices {
             if let Err(error) = self.datapath.detach(ifindex) {
                 warn!(ifindex, error = chain(&error), "device cannot be detached");

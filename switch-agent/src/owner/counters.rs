@@ -1,10 +1,11 @@
 //! Counters, for the coordinator.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use lime_core::{NetworkId, PortId, RuleId, SwitchId};
 use lime_proto::v1;
-use switch_abi::DropSide;
+use switch_abi::{DropReason, DropSide};
 
 use super::Owner;
 use crate::datapath::{PortCount, RuleCount};
@@ -42,7 +43,7 @@ impl Owner {
             .filter(|(id, _)| of_switch.contains(id))
             .map(|(id, count)| v1::PortCountersOf {
                 port_id: id.0,
-                counters: Some(port_counters(&count)),
+                counters: Some(port_counters(&count, self.waiting.dropped(network, id))),
                 queues: Vec::new(),
             })
             .collect();
@@ -129,9 +130,12 @@ impl Owner {
     }
 }
 
-fn port_counters(count: &PortCount) -> v1::PortCounters {
+/// `promised`: packets that were dropped here, for [`DropReason::Promised`].
+fn port_counters(count: &PortCount, promised: u64) -> v1::PortCounters {
+    let more = (promised != 0).then_some((DropReason::Promised, promised));
+    let drops = || count.drops().chain(more);
     let dropped = |side| {
-        let there = count.drops().filter(|(reason, _)| reason.side() == side);
+        let there = drops().filter(|(reason, _)| reason.side() == side);
         there.map(|(_, n)| n).fold(0, u64::saturating_add)
     };
     v1::PortCounters {
@@ -141,10 +145,10 @@ fn port_counters(count: &PortCount) -> v1::PortCounters {
         rx_bytes: count.rx_bytes,
         tx_packets: count.tx_packets,
         tx_bytes: count.tx_bytes,
-        drops: count
-            .drops()
-            .map(|(reason, n)| (reason.name().to_owned(), n))
-            .collect(),
+        drops: drops().fold(HashMap::new(), |mut all, (reason, n)| {
+            *all.entry(reason.name().to_owned()).or_default() += n;
+            all
+        }),
         ..Default::default()
     }
 }

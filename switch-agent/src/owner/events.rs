@@ -8,7 +8,7 @@ use lime_core::{Epoch, NetworkId, PortNo, RuleId, SwitchId};
 use lime_proto::v1::{self, agent_message::Message};
 use switch_abi::{
     EVENT_HELD, EVENT_PACKET_IN, EVENT_REASON_ACTION, EVENT_REASON_INVALID_TTL, EVENT_TOO_BIG,
-    EventHeader,
+    EVENT_WAITING, EventHeader,
 };
 use tracing::debug;
 
@@ -58,11 +58,17 @@ impl Owner {
                 self.outbox.push(Message::Event(event));
             }
         }
+        // Of those that have just come, some may not have to wait any more.
+        self.release_waiting();
         bytes
     }
 
     fn event(&mut self, header: &EventHeader, mut data: Vec<u8>) -> Option<v1::Event> {
         let network = NetworkId(header.network);
+        if header.kind == EVENT_WAITING {
+            self.packet_waits(header, data);
+            return None;
+        }
         if header.kind == EVENT_TOO_BIG {
             self.answer_too_big(header, &data);
             return None;
@@ -154,6 +160,9 @@ impl Owner {
             self.event_was_read(header);
         }
         events.retain(|(header, _)| {
+            if header.kind == EVENT_WAITING {
+                return true;
+            }
             let clock = clocks.get(&NetworkId(header.network));
             clock.is_some_and(|clock| clock.le(Epoch(header.version)))
         });
@@ -166,6 +175,7 @@ impl Owner {
                 self.outbox.push(Message::Event(event));
             }
         }
+        self.release_waiting();
     }
 }
 

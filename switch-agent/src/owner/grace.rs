@@ -1,6 +1,6 @@
 //! Grace periods: what waits until every kernel program that was running has finished. One at a time; whatever comes meanwhile shares the next.
 
-use lime_core::{Epoch, NetworkId};
+use lime_core::{Epoch, NetworkId, RuleId};
 use lime_proto::v1::{self, agent_message::Message};
 use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
@@ -22,6 +22,13 @@ pub(super) enum After {
         session: u64,
         network: NetworkId,
         epoch: Epoch,
+    },
+    /// Vote whether these rules are idle.
+    Vote {
+        session: u64,
+        network: NetworkId,
+        round: u64,
+        rules: Vec<RuleId>,
     },
     /// Answer with the clock.
     Paused {
@@ -102,6 +109,16 @@ impl Owner {
                         network: network.0,
                         epoch: epoch.0,
                     }));
+                }
+            }
+            After::Vote {
+                session,
+                network,
+                round,
+                rules,
+            } => {
+                if session == self.outbox.session() {
+                    self.vote(network, round, &rules);
                 }
             }
             After::Paused {

@@ -23,6 +23,7 @@ struct Look {
     packets: u64,
     /// When the count was first seen as it is; `None`: it is as at the beginning.
     changed: Option<Instant>,
+    timeout: Duration,
     every: Duration,
     next: Instant,
 }
@@ -37,10 +38,12 @@ pub(super) struct IdleRules {
 impl IdleRules {
     /// Begins to look at a rule, whose timeout is in seconds. `used`: what it has counted may be of this moment.
     pub fn watch(&mut self, key: Key, timeout: u32, packets: u64, now: Instant) {
-        let every = (Duration::from_secs(timeout.into()) / LOOKS).clamp(SHORTEST, LONGEST);
+        let timeout = Duration::from_secs(timeout.into());
+        let every = (timeout / LOOKS).clamp(SHORTEST, LONGEST);
         let look = Look {
             packets,
             changed: (packets != 0).then_some(now),
+            timeout,
             every,
             next: now + every,
         };
@@ -48,6 +51,11 @@ impl IdleRules {
         if let Some(old) = self.rules.insert(key, look) {
             self.order.remove(&(old.next, key));
         }
+    }
+
+    /// The idle timeout of a rule that is watched.
+    pub fn timeout(&self, key: Key) -> Option<Duration> {
+        self.rules.get(&key).map(|look| look.timeout)
     }
 
     /// A look at a rule: how long it has not been used, `None` if it never was or is not watched.

@@ -20,6 +20,7 @@ mod network;
 mod outbox;
 mod packets;
 mod ports;
+mod promise;
 mod staging;
 
 use std::collections::BTreeMap;
@@ -35,7 +36,7 @@ use tracing::{info, warn};
 
 use crate::datapath::{Datapath, EventRing, PeerRoute};
 use crate::netlink::Netlink;
-use crate::packet_out::{HeldPackets, Injector, RecentIds};
+use crate::packet_out::{HeldPackets, Injector, RecentIds, WaitingPackets};
 use crate::recirculation::Recirculation;
 use crate::reconcile::Store;
 use crate::underlay::{NetUpdate, Underlay, Wanted};
@@ -46,6 +47,7 @@ use idle::IdleRules;
 use lease::Lease;
 use network::Network;
 use outbox::Outbox;
+use promise::Votes;
 
 /// Packet-outs that are remembered, so that none is executed twice.
 const RECENT_PACKET_OUTS: usize = 8192;
@@ -111,6 +113,8 @@ pub struct Owner {
     held: HeldPackets,
     recent: RecentIds,
     idle: IdleRules,
+    votes: Votes,
+    waiting: WaitingPackets,
     lease: Lease,
     allowances: Allowances,
 }
@@ -145,6 +149,8 @@ impl Owner {
             held: HeldPackets::new(HELD_PACKETS),
             recent: RecentIds::new(RECENT_PACKET_OUTS),
             idle: IdleRules::default(),
+            votes: Votes::default(),
+            waiting: WaitingPackets::default(),
             lease: Lease::default(),
             allowances: Allowances::default(),
         })

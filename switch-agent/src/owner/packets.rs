@@ -3,7 +3,7 @@
 use lime_core::flow::{Action, PacketOut};
 use lime_core::{Epoch, NetworkId, PortNo, SwitchId};
 use lime_proto::v1::{self, agent_message::Message};
-use switch_abi::{EventHeader, TUNNEL_DELIVER, TUNNEL_GROUP, TUNNEL_PROCESS};
+use switch_abi::{BUCKET_NO_PORT, EventHeader, TUNNEL_DELIVER, TUNNEL_GROUP, TUNNEL_PROCESS};
 use tracing::debug;
 
 use super::Owner;
@@ -70,7 +70,7 @@ impl Owner {
             )));
         }
         for emit in run(&view, in_port, actions, packet)? {
-            let (mut argument, mut no_port, mut by) = (0, false, 0);
+            let (mut argument, mut bucket, mut by) = (0, 0, 0);
             let (kind, port, packet) = match emit {
                 Emit::Deliver(port, queue, packet) => {
                     argument = queue;
@@ -78,7 +78,8 @@ impl Owner {
                 }
                 Emit::Process(port, packet) => (TUNNEL_PROCESS, port, packet),
                 Emit::Group(to, packet) => {
-                    (argument, no_port, by) = (to.id, to.no_port, to.queue);
+                    bucket = if to.no_port { BUCKET_NO_PORT } else { 0 };
+                    (argument, by) = (to.id, to.queue);
                     (TUNNEL_GROUP, to.port, packet)
                 }
                 Emit::Controller(max_len, packet) => {
@@ -108,7 +109,7 @@ impl Owner {
                 argument,
                 queue: by,
                 clock,
-                no_port,
+                bucket,
             };
             self.injector
                 .send(&tag, &packet)
@@ -143,7 +144,7 @@ impl Owner {
             port,
             argument: 0,
             queue: 0,
-            no_port: false,
+            bucket: 0,
             clock,
         };
         if let Err(error) = self.injector.send(&tag, &answer) {

@@ -49,7 +49,7 @@ pub(super) fn update(checksum: u16, old: &[u8], new: &[u8]) -> u16 {
 }
 
 /// Sum over the pseudo-header (RFC 9293, section 3.1; RFC 8200, section 8.1), folded.
-fn pseudo(frame: &[u8], network: &Network, len: usize) -> u16 {
+pub(super) fn pseudo(frame: &[u8], network: &Network, len: usize) -> u16 {
     let addresses = if network.v6 {
         network.offset + 8..network.offset + 40
     } else {

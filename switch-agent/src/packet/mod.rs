@@ -6,10 +6,12 @@ mod checksum;
 mod edit;
 mod layout;
 mod protocols;
+mod segment;
 mod tags;
 mod too_big;
 
 pub use checksum::complete_partial;
 pub use edit::{EditError, edit};
 pub use layout::{Layout, Network};
+pub use segment::segments;
 pub use too_big::too_big;

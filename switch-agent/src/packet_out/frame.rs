@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 
 use lime_core::{Epoch, PortId};
 use switch_abi::{
-    BUCKET_NO_PORT, GENEVE_ETHERNET, OPTION_CLASS, OPTION_TYPE, OPTION_VERSION, TUNNEL_GROUP,
-    TUNNEL_HOPS, TUNNEL_OPTION_LEN, TUNNEL_PORT, TunnelOption,
+    GENEVE_ETHERNET, OPTION_CLASS, OPTION_TYPE, OPTION_VERSION, TUNNEL_GROUP, TUNNEL_HOPS,
+    TUNNEL_OPTION_LEN, TUNNEL_PORT, TunnelOption,
 };
 use thiserror::Error;
 use tracing::debug;
@@ -60,8 +60,8 @@ pub struct Tag {
     pub queue: u16,
     /// The clock that it was processed at.
     pub clock: Epoch,
-    /// For [`switch_abi::TUNNEL_GROUP`]: the packet came in by no port, and `port` only says which switch.
-    pub no_port: bool,
+    /// [`TunnelOption::bucket`].
+    pub bucket: u8,
 }
 
 impl Tag {
@@ -79,7 +79,7 @@ impl Tag {
             version: OPTION_VERSION,
             kind: self.kind,
             hops: TUNNEL_HOPS,
-            bucket: if self.no_port { BUCKET_NO_PORT } else { 0 },
+            bucket: self.bucket,
             port: self.port.0.to_be_bytes(),
             clock: self.clock.0.to_be_bytes(),
             argument: self.argument.to_be_bytes(),
@@ -137,6 +137,8 @@ fn ipv4_header(src: Ipv4Addr, dst: Ipv4Addr, total: u16) -> [u8; IPV4_LEN] {
 
 /// Source address of frames from here; what the data path sends over the device itself has the device's own.
 const SOURCE_MAC: [u8; 6] = [0x02, 0x4c, 0x49, 0x4d, 0x45, 0x00];
+/// Source address of frames that nobody waits for.
+const POSTED_MAC: [u8; 6] = [0x02, 0x4c, 0x49, 0x4d, 0x45, 0x01];
 /// How long the kernel may take to receive a frame before it is given up on, milliseconds.
 const RECEIVE_DEADLINE: u16 = 200;
 
@@ -175,16 +177,28 @@ impl Injector {
     /// # Errors
     /// The packet was not taken.
     pub fn send(&self, tag: &Tag, inner: &[u8]) -> Result<(), InjectError> {
+        self.put(tag, SOURCE_MAC, inner)?;
+        self.wait();
+        Ok(())
+    }
+
+    /// Hands one packet to the data path, which may process it later.
+    ///
+    /// # Errors
+    /// The packet was not taken.
+    pub fn post(&self, tag: &Tag, inner: &[u8]) -> Result<(), InjectError> {
+        self.put(tag, POSTED_MAC, inner)
+    }
+
+    fn put(&self, tag: &Tag, source: [u8; 6], inner: &[u8]) -> Result<(), InjectError> {
         if inner.len() > MAX_INNER {
             return Err(InjectError::TooLong { len: inner.len() });
         }
-        let frame = encapsulate(tag, SOURCE_MAC, self.dst_mac, inner);
+        let frame = encapsulate(tag, source, self.dst_mac, inner);
         raw::send(&self.socket, &frame).map_err(|source| InjectError::Send {
             device: self.device.clone(),
             source,
-        })?;
-        self.wait();
-        Ok(())
+        })
     }
 
     /// Usually the kernel runs the receiving side within the send. With much other traffic on this CPU it leaves that for later; then the echo
@@ -218,7 +232,7 @@ mod tests {
             port: PortId(7),
             clock: Epoch(9),
             queue: 0,
-            no_port: false,
+            bucket: 0,
         };
         let frame = encapsulate(&tag, [1; 6], [2; 6], &[0xaa; 60]);
         assert_eq!(frame.len(), 14 + 20 + 8 + 28 + 60);

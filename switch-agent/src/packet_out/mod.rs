@@ -5,9 +5,11 @@ mod held;
 mod raw;
 mod recent;
 mod run;
+mod waiting;
 
 pub use frame::{InjectError, Injector, Tag};
 pub use held::{Held, HeldPackets, controller_len, remaining};
 pub use recent::RecentIds;
 pub(crate) use run::cut;
 pub use run::{Emit, PacketOutError, PortView, SwitchView, ToGroup, run};
+pub use waiting::{WaitingPacket, WaitingPackets};

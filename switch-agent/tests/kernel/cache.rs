@@ -254,7 +254,7 @@ fn a_scan_does_not_push_out_what_is_remembered() {
 }
 
 /// Each CPU remembers for itself.
-fn stay_on_one_cpu() {
+pub fn stay_on_one_cpu() {
     let mut cpus = nix::sched::CpuSet::new();
     cpus.set(nix::sched::sched_getcpu().unwrap()).unwrap();
     nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &cpus).unwrap();

@@ -14,5 +14,6 @@ mod queues;
 mod sets;
 mod tunnel;
 mod verifier;
+mod wait;
 #[allow(dead_code, reason = "shared with the tests under traffic")]
 mod world;

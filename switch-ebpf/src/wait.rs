@@ -1,0 +1,82 @@
+//! Packets that would match a rule which this instance has promised not to match (consistency rule 14): they go to the agent as they came in,
+//! and enter again when it is known whether the rule goes.
+
+use crate::{
+    counters,
+    events::{self, Record},
+    maps::{NETWORKS, PORTS, RULES, SWITCHES},
+    packet::{Packet, opaque},
+    state::State,
+};
+use aya_ebpf::{macros::map, maps::Array};
+use switch_abi::{
+    DropReason, EVENT_WAITING, EVENT_WAITING_MAX, EventHeader, TUNNEL_GROUP, TUNNEL_PROCESS,
+    event_cost,
+};
+
+/// Hands the packet over; if that cannot be, it is dropped and counted. It came in by the port in slot `slot`; `copy`: as a copy for a group.
+#[inline(always)]
+pub fn wait<P: Packet>(packet: P, slot: u32, copy: u32) -> u32 {
+    let Some(state) = State::current() else {
+        return 0;
+    };
+    let length = packet.length();
+    if length > EVENT_WAITING_MAX as u32 {
+        return counters::drop(slot, DropReason::Promised as u32);
+    }
+    let length = opaque(length as usize) as u32;
+    if length > EVENT_WAITING_MAX as u32 {
+        return 0;
+    }
+    let (Some(record), Some(rule), Some(network), Some(switch), Some(port)) = (
+        WAITING.get_ptr_mut(counters::cpu()),
+        RULES.get(state.promised),
+        NETWORKS.get(state.network),
+        SWITCHES.get(state.switch_slot),
+        PORTS.get(slot),
+    ) else {
+        return 0;
+    };
+    if !events::take(state.switch_slot, event_cost(length)) {
+        return counters::drop(slot, DropReason::Promised as u32);
+    }
+    let arrival = &state.arrival;
+    let (kind, bucket, source_port, argument, version) = if copy != 0 {
+        (
+            TUNNEL_GROUP,
+            arrival.bucket as u8,
+            arrival.source_port,
+            arrival.argument,
+            arrival.clock,
+        )
+    } else {
+        (TUNNEL_PROCESS, 0, 0, 0, state.clock)
+    };
+    // SAFETY: this CPU's record, which no other run uses meanwhile.
+    let record = unsafe { &mut *record };
+    record.header = EventHeader {
+        kind: EVENT_WAITING,
+        table: kind,
+        pad: bucket,
+        reason: packet.segment_size(),
+        network: network.id,
+        switch: switch.id,
+        version,
+        in_port: port.id,
+        rule_slot: state.promised,
+        flags: source_port,
+        rule_id: rule.rule_id,
+        cookie: argument as u64,
+        total_len: length,
+        data_len: length,
+    };
+    if events::send(packet, state, record, length).is_err() {
+        events::give_back(state.switch_slot, event_cost(length));
+        return counters::drop(slot, DropReason::Promised as u32);
+    }
+    0
+}
+
+/// Room for a packet, by CPU; no per-CPU array's element may be as large. The agent gives it the size.
+#[map]
+static WAITING: Array<Record<EVENT_WAITING_MAX>> = Array::with_max_entries(1, 0);
