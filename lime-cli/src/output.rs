@@ -12,6 +12,13 @@ pub struct Output {
     json: bool,
 }
 
+/// Warnings go to standard error, so that they are seen and not parsed.
+pub fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+}
+
 impl Output {
     pub fn new(json: bool) -> Self {
         Self { json }

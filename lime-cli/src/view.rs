@@ -28,6 +28,7 @@ pub struct Network {
     pub members: Vec<String>,
     pub waiting_for: Vec<String>,
     pub excluded: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 impl From<v1::Network> for Network {
@@ -35,6 +36,7 @@ impl From<v1::Network> for Network {
         Self {
             consistency: match n.consistency() {
                 v1::Consistency::Causal => "causal",
+                v1::Consistency::Strict => "strict",
                 v1::Consistency::None => "none",
             },
             name: n.name,
@@ -45,6 +47,7 @@ impl From<v1::Network> for Network {
             members: n.members,
             waiting_for: n.waiting_for,
             excluded: n.excluded,
+            warnings: n.warnings,
         }
     }
 }
@@ -63,6 +66,7 @@ pub struct Port {
     pub driver: String,
     pub mtu: u32,
     pub no_flood: bool,
+    pub external: bool,
     pub up: bool,
     pub link: String,
 }
@@ -85,6 +89,7 @@ impl From<v1::Port> for Port {
             driver: p.driver,
             mtu: p.mtu,
             no_flood: p.no_flood,
+            external: p.external,
             up: p.up,
             link: p.link,
         }

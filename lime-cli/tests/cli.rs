@@ -348,6 +348,36 @@ fn rules_are_deleted_by_filter_or_all() {
 }
 
 #[test]
+fn what_needs_strict_is_said_beside_the_answer() {
+    let mock = acme();
+    let create = [
+        "port",
+        "create",
+        "acme/edge:6",
+        "--host",
+        "a",
+        "--device",
+        "eth6",
+        "--external",
+    ];
+    let made = lime(&mock, &create);
+    assert_eq!(made.stdout, "port acme/edge:6 created: eth6 on a\n");
+    assert_eq!(made.stderr, "warning: it leads outside\n");
+    let made = lime(
+        &mock,
+        &[
+            "network",
+            "create",
+            "n",
+            "--consistency",
+            "strict",
+            "--json",
+        ],
+    );
+    assert_eq!(made.json()["consistency"], "strict");
+}
+
+#[test]
 fn ports_links_hosts_and_instances() {
     let mock = acme();
     let create = [

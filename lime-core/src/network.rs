@@ -15,8 +15,18 @@ pub enum Consistency {
     /// What every end host and the controller see, each in its own order, one switch could have shown.
     #[default]
     Causal,
+    /// The same in real time (linearizable): an update of a switch with several instances makes one of them process all packets meanwhile. For
+    /// networks whose packets meet outside LIME too.
+    Strict,
     /// No version tags and no waiting. Shows what the protocol is for; never for production.
     None,
+}
+
+impl Consistency {
+    /// Whether the instances of a switch promise anything together.
+    pub fn is_consistent(self) -> bool {
+        self != Consistency::None
+    }
 }
 
 /// Where a port's program runs.

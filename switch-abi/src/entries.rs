@@ -103,8 +103,13 @@ pub struct SwitchEntry {
     pub event_budget: i32,
     /// The most that the budget is; 0: events of this switch are not limited.
     pub event_burst: u32,
+    /// Peer slot that packets are tunnelled to unprocessed though the instance here is active: the primary of a strict update (consistency
+    /// rule 20); 0: none.
+    pub detour: u32,
+    /// Epoch of that update. The agent's own: what has been activated ends the detour.
+    pub detour_epoch: u32,
     /// Zero.
-    pub pad: [u32; 6],
+    pub pad: [u32; 4],
 }
 
 /// Tables of a switch in [`crate::maps::MISSES`]: those that rules can be in.

@@ -278,7 +278,10 @@ pub fn inline_link(state: &State, port: u32) -> u32 {
         return 0;
     }
     match SWITCHES.get(other.switch_slot) {
-        Some(switch) if role(switch, state.clock) == Role::Active => link,
+        // As a frame it comes to where it is to be processed meanwhile.
+        Some(switch) if role(switch, state.clock) == Role::Active && load(&switch.detour) == 0 => {
+            link
+        }
         _ => 0,
     }
 }

@@ -221,14 +221,19 @@ fn process<P: Packet>(
     let Some(switch) = SWITCHES.get(port.switch_slot) else {
         return Err(Stop::Drop(slot, DropReason::SwitchDisabled));
     };
-    let role = classify::role(switch, state.clock);
+    // A copy for a group comes to where the packet was received and counted before.
+    let copy = state.grouping != 0;
+    let mut role = classify::role(switch, state.clock);
+    // Rule 20. A copy belongs to a packet that was processed here before that began.
+    let detour = load(&switch.detour);
+    if detour != 0 && role == Role::Active && !copy {
+        role = Role::Relay(detour);
+    }
     match role {
         Role::Disabled => return Err(Stop::Drop(slot, DropReason::SwitchDisabled)),
         Role::None => return Err(Stop::Drop(slot, DropReason::NoInstance)),
         _ => {}
     }
-    // A copy for a group comes to where the packet was received and counted before.
-    let copy = state.grouping != 0;
     state.in_port = port.port_no;
     state.floor = state.clock;
     if copy {

@@ -147,6 +147,7 @@ impl Tenant {
             driver: lab.driver(end_host)?,
             mtu,
             no_flood: false,
+            external: false,
         };
         lab.plug_in(end_host, host).await?;
         let port = asked(

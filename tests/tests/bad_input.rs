@@ -40,6 +40,7 @@ fn port(network: &str, switch: &str, host: &str, device: &str) -> CreatePortRequ
         driver: String::new(),
         mtu: 0,
         no_flood: false,
+        external: false,
     }
 }
 

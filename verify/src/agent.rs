@@ -3,7 +3,7 @@
 use lime_core::log::EntryKind;
 use lime_core::{Epoch, SwitchId};
 
-use crate::host::{After, Down, Up};
+use crate::host::{After, Detour, Down, Up};
 use crate::mutation::Mutation;
 use crate::world::{CUT, Setting, Step, World, apply, assertion};
 
@@ -63,8 +63,25 @@ impl World {
             Down::Activate(epoch) => {
                 if epoch.le(host.staged) {
                     host.clock = host.clock.max(epoch);
+                    if setting.without(Mutation::ProcessesBeforeGrace) {
+                        host.detours.retain(|d| !d.epoch.le(epoch));
+                    }
                     host.after.push_back(After::Activated(epoch));
                 }
+            }
+            Down::EnterRelay {
+                epoch,
+                switch,
+                primary,
+            } => {
+                host.detours.retain(|d| d.switch != switch);
+                host.detours.push(Detour {
+                    switch,
+                    epoch,
+                    to: primary,
+                });
+                // At once: what is in hands was sent before.
+                host.up.push_back(Up::Relaying(epoch));
             }
             Down::Configure(config, awaited) => {
                 let is_instance = |rule: u8| {
@@ -199,6 +216,8 @@ impl World {
                     self.read(h);
                 }
                 let host = &mut self.hosts[h as usize];
+                // Rule 20: all that read an older clock has finished.
+                host.detours.retain(|d| !d.epoch.le(epoch));
                 let cuts = std::mem::take(&mut host.cuts);
                 let (over, left) = cuts.into_iter().partition(|cut| cut.le(epoch));
                 host.cuts = left;

@@ -7,10 +7,10 @@ use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use lime_core::Epoch;
 use lime_core::log::{Entry, EntryKind, Sequencer, Ticket};
 use lime_core::model::{InstanceState, MemberState, Network, Port};
 use lime_core::promise::Rounds;
-use lime_core::{Consistency, Epoch};
 
 use crate::host::{Event, Packet};
 
@@ -98,7 +98,7 @@ impl Hash for Log {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.len().hash(state);
         for entry in &self.0 {
-            entry.epoch.hash(state);
+            (entry.epoch, &entry.relay).hash(state);
             match &entry.kind {
                 EntryKind::Update {
                     switch,
@@ -220,7 +220,7 @@ impl Coordinator {
     pub fn new(network: Network) -> Self {
         let model = Model::new(network);
         Self {
-            sequencer: Sequencer::new(Consistency::Causal),
+            sequencer: Sequencer::new(model.consistency),
             clones: BTreeMap::new(),
             log: Log::default(),
             store: Store {
@@ -267,7 +267,7 @@ impl Coordinator {
         let members: Vec<_> = members.map(|(h, _)| *h).collect();
         let leaving = network.ports.values().any(Port::is_leaving);
         let (mut sequencer, _) =
-            Sequencer::recover(Consistency::Causal, acknowledged, tail, members);
+            Sequencer::recover(network.consistency, acknowledged, tail, members);
         if leaving && suspend {
             sequencer.suspend_activations();
         }

@@ -10,9 +10,13 @@
 //! - what happens after a reply that the controller has got comes after the command,
 //! - each packet meets the table as it is at its place in that order.
 //!
+//! In a strict world real time counts, too, whoever saw it: what was sent or issued after a packet had come out somewhere, or after a reply, comes
+//! after that.
+//!
 //! Tables change by commands only, so a packet's place is the number of commands before it. Each step is given the least place that its
 //! predecessors and what was seen of it allow; if that fails, nothing succeeds.
 
+use crate::real_time::{RealTime, Times};
 use crate::scenario::{Command, End, Scenario};
 
 /// Packets of end hosts are `8 * end host + number`, packet-outs `FROM_CONTROLLER + command`.
@@ -61,31 +65,48 @@ pub struct History {
     pub void: u64,
     /// Observations in all.
     pub len: u32,
+    /// In real time, of strict worlds.
+    pub times: Option<Times>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Step {
+pub(crate) struct Step {
     /// Must have been output to these ports.
     out: u8,
     /// Must have been a packet-in.
     event: bool,
-    seen: bool,
-    before: u128,
+    pub(crate) seen: bool,
+    pub(crate) before: u128,
     /// Commands that come before.
-    after_command: u8,
+    pub(crate) after_command: u8,
 }
 
-const STEPS: usize = 112;
+pub(crate) const STEPS: usize = 112;
 
 impl History {
+    /// Nothing was seen yet.
+    pub fn new(ends: usize, real_time: bool) -> Self {
+        Self {
+            ends: vec![Vec::new(); ends],
+            times: real_time.then(|| Times::new(ends)),
+            ..Default::default()
+        }
+    }
+
     /// An end host saw something.
     pub fn see(&mut self, end: u8, seen: Seen) {
+        if let Some(times) = &mut self.times {
+            times.see(end, &seen);
+        }
         self.ends[end as usize].push(seen);
         self.len += 1;
     }
 
     /// The controller saw something.
     pub fn tell(&mut self, told: Told) {
+        if let Some(times) = &mut self.times {
+            times.tell(&told);
+        }
         self.controller.push(told);
         self.len += 1;
     }
@@ -97,17 +118,17 @@ impl History {
 }
 
 /// Steps: 0..56 packets of end hosts at each of two switches, 56..112 packet-outs through tables or links.
-struct Check<'a> {
-    world: &'a Scenario,
-    history: &'a History,
+pub(crate) struct Check<'a> {
+    pub(crate) world: &'a Scenario,
+    pub(crate) history: &'a History,
     commands: Vec<u8>,
-    steps: [Step; STEPS],
+    pub(crate) steps: [Step; STEPS],
     /// By place in `commands`: steps that come before.
-    before_command: Vec<u128>,
-    kinds: [Option<(u8, u8)>; 128],
+    pub(crate) before_command: Vec<u128>,
+    pub(crate) kinds: [Option<(u8, u8)>; 128],
 }
 
-fn index(packet: PacketId, switch: u8) -> usize {
+pub(crate) fn index(packet: PacketId, switch: u8) -> usize {
     // Up to 7 end hosts with 4 packets, or 28 packet-outs, at two switches.
     let n = if packet >= FROM_CONTROLLER {
         28 + usize::from(packet - FROM_CONTROLLER)
@@ -154,7 +175,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn place_of(&self, command: u8) -> Option<usize> {
+    pub(crate) fn place_of(&self, command: u8) -> Option<usize> {
         self.commands.iter().position(|c| *c == command)
     }
 
@@ -303,6 +324,9 @@ impl<'a> Check<'a> {
 
     fn run(mut self) -> Result<(), String> {
         self.collect()?;
+        if let Some(times) = &self.history.times {
+            RealTime::of(&self, times).bind(&mut self);
+        }
         let mut placed: u128 = 0;
         let mut least = [0u8; STEPS];
         let mut todo: Vec<usize> = (0..STEPS).filter(|&i| self.steps[i].seen).collect();
@@ -399,7 +423,7 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    fn name(&self, step: usize) -> (PacketId, u8) {
+    pub(crate) fn name(&self, step: usize) -> (PacketId, u8) {
         let n = (step / 2) as u8;
         let packet = if n >= 28 {
             FROM_CONTROLLER + n - 28

@@ -103,6 +103,15 @@ pub enum Down {
     },
     /// Rule 8.
     Activate(Epoch),
+    /// Rule 20.
+    EnterRelay {
+        /// Of this update.
+        epoch: Epoch,
+        /// Its switch.
+        switch: u8,
+        /// Who processes its packets.
+        primary: u8,
+    },
     /// The desired state.
     Configure(Shared<HostConfig>, bool),
     /// Rule 15: the rules of a switch, or only the number.
@@ -166,6 +175,8 @@ pub enum Up {
     Refused(Epoch),
     /// Rule 9.
     Activated(Epoch),
+    /// Rule 20.
+    Relaying(Epoch),
     /// Rule 13: what was counted of each rule before this epoch.
     Counts(Epoch, Vec<(u8, u8)>),
     /// Rule 14: whether it promises.
@@ -193,6 +204,17 @@ pub enum After {
     Vote(Round),
 }
 
+/// Rule 20: packets of a switch go to its primary, unprocessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Detour {
+    /// Which switch.
+    pub switch: u8,
+    /// Until this epoch is activated.
+    pub epoch: Epoch,
+    /// Where to.
+    pub to: u8,
+}
+
 /// An output that waits for the coordinator to have the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Held {
@@ -215,6 +237,8 @@ pub struct Host {
     pub rules: Vec<Version>,
     /// The desired state in force.
     pub config: Option<Shared<HostConfig>>,
+    /// Rule 20.
+    pub detours: Vec<Detour>,
     /// Sorted.
     pub in_hand: Vec<InHand>,
     /// Events that the agent has not read.
@@ -294,7 +318,8 @@ impl Host {
             let joined = s.join == Epoch::ZERO || s.join.le(version) || at_once;
             let retired = s.retire != Epoch::ZERO && s.retire.le(version) && !for_ever;
             if joined && !retired {
-                return Role::Active;
+                let detour = self.detours.iter().find(|d| d.switch == switch);
+                return detour.map_or(Role::Active, |d| Role::Relay(d.to));
             }
         }
         match s.relay {

@@ -57,6 +57,7 @@ fn main() -> ExitCode {
     let mut all = scenarios::all();
     if !args.mutations {
         all.extend(lime_verify::scenarios_long::long());
+        all.extend(lime_verify::scenarios_strict::long());
     }
     if args.list {
         for s in &all {

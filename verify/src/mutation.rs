@@ -72,11 +72,23 @@ pub enum Mutation {
     OldEventsAfterRecovery,
     /// Rules 16 and 19: a recovery activates while an end host may be heard at two places.
     RecoveryDuringMove,
+    /// Rule 20: the network is causal, and one switch is looked for in real time.
+    CausalOnly,
+    /// Rule 20: nobody relays; the primary has the update first.
+    NoRelay,
+    /// Rule 20: the primary has the update before the others relay.
+    PrimaryBeforeRelays,
+    /// Rule 20: the others have the update before the primary is known to have it.
+    OthersWithPrimary,
+    /// Rules 20 and 21: a host processes again while packets that read the older clock are on their way through its switches.
+    ProcessesBeforeGrace,
+    /// Rules 19 and 20: after a crash of the coordinator another instance is the primary.
+    AnotherPrimary,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 34] = [
+    pub const ALL: [Mutation; 40] = [
         Mutation::NoTags,
         Mutation::RaiseAfterDelivery,
         Mutation::NoTagCheck,
@@ -111,6 +123,12 @@ impl Mutation {
         Mutation::NoWriteAhead,
         Mutation::OldEventsAfterRecovery,
         Mutation::RecoveryDuringMove,
+        Mutation::CausalOnly,
+        Mutation::NoRelay,
+        Mutation::PrimaryBeforeRelays,
+        Mutation::OthersWithPrimary,
+        Mutation::ProcessesBeforeGrace,
+        Mutation::AnotherPrimary,
     ];
 
     /// The scenario that is about this rule.
@@ -145,6 +163,12 @@ impl Mutation {
             | Mutation::EventsOfExcluded => "cut-off",
             Mutation::ClockLostAtRestart => "agent-crash",
             Mutation::RecoveryDuringMove => "move-crash",
+            Mutation::CausalOnly
+            | Mutation::NoRelay
+            | Mutation::PrimaryBeforeRelays
+            | Mutation::OthersWithPrimary => "strict",
+            Mutation::ProcessesBeforeGrace => "strict-chain",
+            Mutation::AnotherPrimary => "strict-coordinator-crash",
             Mutation::NoWriteAhead | Mutation::OldEventsAfterRecovery => "coordinator-crash",
         }
     }

@@ -155,6 +155,8 @@ pub struct Scenario {
     pub refuses: Option<(u8, u8)>,
     /// Rounds of votes (rule 14) about the rule of [`Command::Expire`].
     pub rounds: u8,
+    /// The network is strict, and one switch is looked for that acts in real time.
+    pub strict: bool,
     /// Events stay in the ring until the agent reads it; else they are in its stream at once.
     pub ring: bool,
 }

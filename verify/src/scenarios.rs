@@ -236,7 +236,7 @@ fn packet_out() -> Scenario {
 }
 
 /// A packet-out through the table, between two updates.
-fn packet_out_table() -> Scenario {
+pub(crate) fn packet_out_table() -> Scenario {
     let mut s = packet_out();
     s.name = "packet-out-table";
     s.about = "two instances, a packet-out through the table between updates: it must meet just those before it";
@@ -471,7 +471,7 @@ fn refused() -> Scenario {
 }
 
 /// A host is cut off from the coordinator for longer than its lease.
-fn cut_off() -> Scenario {
+pub(crate) fn cut_off() -> Scenario {
     let mut s = events();
     s.name = "cut-off";
     s.about = "as events, and a host is cut off from the coordinator, for longer than its lease or not, and comes back";
@@ -613,7 +613,7 @@ fn idle_refused() -> Scenario {
 
 /// All scenarios.
 pub fn all() -> Vec<Scenario> {
-    vec![
+    let mut all = vec![
         policy(),
         firewall(),
         events(),
@@ -646,5 +646,7 @@ pub fn all() -> Vec<Scenario> {
         idle_coordinator_crash(),
         idle_join(),
         idle_refused(),
-    ]
+    ];
+    all.extend(crate::scenarios_strict::all());
+    all
 }

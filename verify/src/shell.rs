@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use lime_core::log::{Entry, EntryKind, Output, ProtocolError, Resume};
-use lime_core::model::{InstanceState, MemberState, Port, desired};
+use lime_core::model::{InstanceState, MemberState, Port, desired, relay_phase};
 use lime_core::promise::standing;
-use lime_core::{Epoch, HostId};
+use lime_core::{Consistency, Epoch, HostId};
 
 use crate::coordinator::{Coordinator, Shared, Waiter, Write};
 use crate::history::Told;
@@ -60,16 +60,31 @@ impl World {
             Output::Activate { host, epoch, .. } => {
                 return self.send_activate(setting, number(host), epoch);
             }
+            Output::EnterRelay {
+                host,
+                epoch,
+                switch,
+                primary,
+            } => {
+                let message = Down::EnterRelay {
+                    epoch,
+                    switch: (switch.0 - 1) as u8,
+                    primary: number(primary),
+                };
+                let never = setting.without(Mutation::NoRelay);
+                if !never {
+                    self.tell(number(host), message);
+                }
+                if never || setting.without(Mutation::PrimaryBeforeRelays) {
+                    return protocol(self.coordinator.sequencer.relaying(host, epoch));
+                }
+            }
             Output::Voided(entries) => {
                 for voided in entries {
                     self.removal_undone(setting, &voided.kind);
                     let mut log = self.coordinator.log.iter_mut();
                     if let Some(slot) = log.find(|e| e.epoch == voided.epoch) {
-                        let void = Entry {
-                            epoch: voided.epoch,
-                            kind: EntryKind::Void,
-                        };
-                        *slot = Arc::new(void);
+                        *slot = Arc::new(Entry::new(voided.epoch, EntryKind::Void));
                     }
                 }
                 self.coordinator.store.log.clone_from(&self.coordinator.log);
@@ -119,11 +134,18 @@ impl World {
     }
 
     /// Rule 19: the store has an entry before anybody else.
-    fn write_log(&mut self, setting: &Setting, entries: Vec<Arc<Entry>>) {
+    fn write_log(&mut self, setting: &Setting, mut entries: Vec<Arc<Entry>>) {
         let c = &mut self.coordinator;
         let mut membership = false;
-        for entry in &entries {
+        for entry in &mut entries {
             membership |= c.seal_membership(entry);
+            if let EntryKind::Update { switch, .. } = entry.kind
+                && c.model.consistency == Consistency::Strict
+                && let Some(relay) = relay_phase(&c.model, switch)
+                && let Some(whole) = c.sequencer.set_relay(entry.epoch, relay)
+            {
+                *entry = whole;
+            }
         }
         c.log.extend(entries.iter().cloned());
         let write = Write {
@@ -226,6 +248,11 @@ impl World {
         if !skipped {
             self.tell(h, Down::Activate(epoch));
         }
+        let sequencer = &mut self.coordinator.sequencer;
+        let primary = sequencer.activated().lt(epoch);
+        if primary && setting.without(Mutation::OthersWithPrimary) {
+            return protocol(sequencer.acknowledge(host_id(h), epoch));
+        }
         if skipped || retiring && setting.without(Mutation::RetiringNotAwaited) {
             return protocol(self.coordinator.sequencer.acknowledge(host_id(h), epoch));
         }
@@ -309,6 +336,7 @@ impl World {
                 protocol(sequencer.stage_failed(host, epoch, reason))
             }
             Up::Activated(epoch) => protocol(sequencer.acknowledge(host, epoch)),
+            Up::Relaying(epoch) => protocol(sequencer.relaying(host, epoch)),
             Up::Event(event) => {
                 let version = Epoch(event.version);
                 let held = (event.held != 0).then_some(u64::from(event.held));
@@ -366,7 +394,7 @@ impl World {
         self.say_what_stands(setting, h);
         match self.coordinator.sequencer.connected(host, staged, clock) {
             Ok(Resume::FromLog) => {}
-            Ok(Resume::FromSnapshot(at)) => self.resync(setting, h, at),
+            Ok(Resume::FromSnapshot(at)) => self.resync(setting, h, at)?,
             Err(e) => return assertion(e.to_string()),
         }
         // Behind the stages and activations that they were behind.
@@ -389,10 +417,12 @@ impl World {
     }
 
     /// The host has too little to go on from the log: its instances learn again, all in one go on its FIFO stream.
-    fn resync(&mut self, setting: &Setting, h: u8, at: Epoch) {
+    fn resync(&mut self, setting: &Setting, h: u8, at: Epoch) -> Step {
         let last = self.coordinator.sequencer.last();
         let config = desired(&self.coordinator.model, host_id(h), last, true);
         self.tell(h, Down::Configure(Shared::new(config), false));
+        // Rule 20: if it is to relay, then before it processes.
+        self.carry_out(setting)?;
         let switches = self.coordinator.model.switches.values();
         let here = switches.filter(|s| s.instances.contains_key(&host_id(h)));
         let here: Vec<u8> = here.map(|s| (s.id.0 - 1) as u8).collect();
@@ -411,9 +441,10 @@ impl World {
         }
         self.say_what_stands(setting, h);
         self.configure(h, false);
-        let min_clock = self.coordinator.sequencer.activated();
+        let min_clock = self.coordinator.sequencer.told(host_id(h));
         self.tell(h, Down::Restarted { at, min_clock });
         self.coordinator.sequencer.snapshot_sent(host_id(h), at);
+        Ok(())
     }
 
     /// The coordinator dies, and comes back with what is on the disk.
@@ -452,6 +483,10 @@ impl World {
         self.controller.open = 0;
         self.removing = !standing(store.log.iter().map(|e| &e.kind)).is_empty();
         let operation = self.coordinator.operation;
+        let mut store = store;
+        if setting.without(Mutation::AnotherPrimary) {
+            change_primaries(&mut store.log);
+        }
         self.coordinator = Coordinator::recovered(
             store,
             operation,
@@ -461,5 +496,17 @@ impl World {
         let everything = c.sequencer.last_ticket();
         let ticket = c.sequencer.barrier(everything, []);
         c.waiters.push((ticket, Waiter::Admission));
+    }
+}
+
+/// Mutation: another instance is the primary.
+fn change_primaries(log: &mut [Arc<Entry>]) {
+    for entry in log {
+        if let Some(relay) = &mut Arc::make_mut(entry).relay
+            && let Some(other) = relay.others.pop()
+        {
+            let before = std::mem::replace(&mut relay.primary, other);
+            relay.others.push(before);
+        }
     }
 }

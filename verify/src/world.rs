@@ -237,8 +237,14 @@ pub(crate) fn device(host: u8) -> Device {
     }
 }
 
-fn network(scenario: &Scenario) -> Network {
-    let mut network = Network::new(NetworkId(1), String::new(), Consistency::Causal, 1);
+fn network(setting: &Setting) -> Network {
+    let scenario = &setting.scenario;
+    let consistency = if scenario.strict && !setting.without(Mutation::CausalOnly) {
+        Consistency::Strict
+    } else {
+        Consistency::Causal
+    };
+    let mut network = Network::new(NetworkId(1), String::new(), consistency, 1);
     for (s, instances) in scenario.instances.iter().enumerate() {
         let id = switch_id(s as u8);
         let instances = instances
@@ -266,6 +272,7 @@ fn network(scenario: &Scenario) -> Network {
             moving: None,
             mtu: 1500,
             no_flood: false,
+            external: false,
             since: 0,
         };
         network.ports.insert(id, port);
@@ -291,15 +298,12 @@ impl World {
             plug: false,
         });
         let mut world = Self {
-            coordinator: Coordinator::new(network(scenario)),
+            coordinator: Coordinator::new(network(setting)),
             hosts: vec![Host::default(); scenario.hosts.into()],
             frames: Vec::new(),
             ends: ends.collect(),
             controller: Controller::default(),
-            history: History {
-                ends: vec![Vec::new(); scenario.ends.len()],
-                ..Default::default()
-            },
+            history: History::new(scenario.ends.len(), scenario.strict),
             budget: [
                 scenario.losses,
                 scenario.agent_crashes,
@@ -492,6 +496,11 @@ impl World {
                     .to_owned(),
             );
         }
+        if let Some((switch, a, b)) = self.circle() {
+            return assertion(format!(
+                "hosts {a} and {b} send the packets of switch {switch} to each other"
+            ));
+        }
         if self.trespassed {
             return assertion("an instance that is no member processes nothing".to_owned());
         }
@@ -501,6 +510,17 @@ impl World {
             return Err(Violation::Contradiction(why));
         }
         Ok(())
+    }
+
+    /// Rule 20: two hosts that both take the other for the primary.
+    fn circle(&self) -> Option<(u8, u8, u8)> {
+        let hosts = self.hosts.iter().zip(0u8..);
+        let mut detours = hosts.flat_map(|(host, h)| host.detours.iter().map(move |d| (h, d)));
+        detours.find_map(|(h, d)| {
+            let mut there = self.hosts[d.to as usize].detours.iter();
+            let back = there.any(|other| other.switch == d.switch && other.to == h);
+            back.then_some((d.switch, h, d.to))
+        })
     }
 
     /// Nothing can happen any more: is everything done?

@@ -21,6 +21,8 @@ const IDLE: [&str; 5] = [
     "idle-join",
     "idle-refused",
 ];
+/// Strict networks, of which a part is walked through.
+const STRICT: [&str; 2] = ["strict-cut-off", "strict-agent-crash"];
 const LARGEST: &str = "migration-crash";
 
 /// Walks through these scenarios; gives the number of states.
@@ -49,7 +51,10 @@ fn check(wanted: impl Fn(&str) -> bool, states: u64) -> u64 {
 #[test]
 fn small_worlds_show_what_one_switch_could_have_shown() {
     let states = check(
-        |n| !LARGE.contains(&n) && !PARTLY.contains(&n) && !IDLE.contains(&n) && n != LARGEST,
+        |n| {
+            let partly = [&PARTLY[..], &IDLE, &STRICT].concat().contains(&n);
+            !LARGE.contains(&n) && !partly && n != LARGEST
+        },
         u64::from(u32::MAX) >> 12,
     );
     assert!(states > 200_000, "{states}");
@@ -71,6 +76,12 @@ fn cut_off_hosts_and_statistics_show_what_one_switch_could_have_shown() {
 fn idle_rules_go_by_promises_that_nobody_breaks() {
     let states = check(|n| IDLE.contains(&n), 60_000);
     assert!(states >= 300_000, "{states}");
+}
+
+#[test]
+fn strict_worlds_with_faults_show_what_one_switch_could_have_shown_in_real_time() {
+    let states = check(|n| STRICT.contains(&n), 100_000);
+    assert!(states >= 200_000, "{states}");
 }
 
 #[test]

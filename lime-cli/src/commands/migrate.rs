@@ -222,6 +222,7 @@ async fn plan(
 ) -> Result<(), CliError> {
     let doing = format!("plan the migration of network {}", request.network);
     let plan = ctx.call(doing, client.plan_migration(request)).await?;
+    output::warn(&plan.warnings);
     ctx.out.value(&plan, || {
         let rows: Vec<_> = plan
             .steps

@@ -8,7 +8,7 @@ use super::{link, port, switch};
 use crate::client::{Client, Context};
 use crate::error::CliError;
 use crate::names::{self, Scope};
-use crate::output::or_dash;
+use crate::output::{self, or_dash};
 use crate::view;
 
 #[derive(Debug, Subcommand)]
@@ -18,7 +18,7 @@ pub enum Command {
         /// Its name
         #[arg(value_name = "NET", value_parser = names::network)]
         name: String,
-        /// What the instances of a switch promise together
+        /// What the instances of a switch promise together; it stays so
         #[arg(long, value_enum, default_value_t)]
         consistency: Consistency,
     },
@@ -41,6 +41,8 @@ pub enum Consistency {
     /// As one switch, to every observer
     #[default]
     Causal,
+    /// As one switch in real time: for networks whose packets also meet outside LIME
+    Strict,
     /// Nothing: shows what can go wrong. Never for production
     None,
 }
@@ -51,6 +53,7 @@ pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
         Command::Create { name, consistency } => {
             let consistency = match consistency {
                 Consistency::Causal => v1::Consistency::Causal,
+                Consistency::Strict => v1::Consistency::Strict,
                 Consistency::None => v1::Consistency::None,
             };
             let request = v1::CreateNetworkRequest {
@@ -126,6 +129,7 @@ async fn show(ctx: &Context, client: &mut Client, name: &str) -> Result<(), CliE
         ports: port::list(ctx, client, &scope).await?,
         links: link::list(ctx, client, name).await?,
     };
+    output::warn(&show.network.warnings);
     ctx.out.value(&show, || {
         let n = &show.network;
         let mut text = format!(

@@ -35,6 +35,9 @@ pub enum Command {
         /// Leave the port out of FLOOD
         #[arg(long)]
         no_flood: bool,
+        /// It leads to a network outside, where packets may meet that have gone out by other ports
+        #[arg(long)]
+        external: bool,
     },
     /// Delete a port; its device stays
     Delete {
@@ -90,6 +93,7 @@ pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
             driver,
             mtu,
             no_flood,
+            external,
         } => {
             let attach = match attach {
                 Attach::Auto => v1::PortAttach::Auto,
@@ -107,8 +111,10 @@ pub async fn run(ctx: &Context, command: Command) -> Result<(), CliError> {
                 driver,
                 mtu,
                 no_flood,
+                external,
             };
             let port = ctx.call(doing, client.create_port(request)).await?;
+            output::warn(&port.warnings);
             let port = view::Port::from(port);
             ctx.out.value(&port, || {
                 format!(

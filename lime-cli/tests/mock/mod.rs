@@ -296,10 +296,16 @@ impl Lime for Service {
             driver: r.driver,
             mtu: r.mtu,
             no_flood: r.no_flood,
+            external: r.external,
+            warnings: Vec::new(),
             up: true,
             link: String::new(),
         };
         state.ports.push(port.clone());
+        let mut port = port;
+        if port.external {
+            port.warnings = vec!["it leads outside".to_owned()];
+        }
         ok(port)
     }
 
@@ -535,6 +541,7 @@ impl Lime for Service {
             description: description.to_owned(),
         };
         ok(v1::MigrationPlan {
+            warnings: Vec::new(),
             steps: vec![
                 step("prepare", "clone acme/edge to b"),
                 step("move", "move acme/edge:1 to veth1 on b"),

@@ -249,6 +249,7 @@ async fn dispatch(shared: &Arc<Shared>, session: &Session, message: FromAgent) {
     let network = match &message {
         FromAgent::Staged(m) => m.network,
         FromAgent::Activated(m) => m.network,
+        FromAgent::Relaying(m) => m.network,
         FromAgent::Event(m) => m.network,
         FromAgent::EndedRules(m) => m.network,
         FromAgent::IdleVote(m) => m.network,

@@ -92,6 +92,8 @@ impl State {
             Waiting::Nobody("configuring a host that lost its state"),
         );
         session.send(Message::Configure(self.configure(host, id, true)));
+        // Rule 20: if it is to relay, then before it processes.
+        self.carry_out();
         let with_rules: Vec<_> = self
             .model
             .switches
@@ -111,7 +113,7 @@ impl State {
             Waiting::Nobody("configuring a host that lost its state"),
         );
         let mut configure = self.configure(host, id, false);
-        configure.min_clock = self.seq.activated().0;
+        configure.min_clock = self.seq.told(host).0;
         session.send(Message::Configure(configure));
         self.seq.snapshot_sent(host, at);
         let done = async move {
@@ -175,6 +177,7 @@ impl State {
                 Some(e) => self.seq.stage_failed(host, Epoch(m.epoch), e.message),
             },
             FromAgent::Activated(m) => self.seq.acknowledge(host, Epoch(m.epoch)),
+            FromAgent::Relaying(m) => self.seq.relaying(host, Epoch(m.epoch)),
             FromAgent::EndedRules(m) => {
                 self.observe_rules(host, &m.rules);
                 Ok(())

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lime_core::log::{Entry, EntryKind, Output};
-use lime_core::{Epoch, HostId};
+use lime_core::model::relay_phase;
+use lime_core::{Consistency, Epoch, HostId};
 use lime_proto::v1;
 use tracing::{debug, error, warn};
 use v1::coordinator_message::Message;
@@ -49,6 +50,20 @@ impl State {
                 epoch,
                 delayed,
             } => self.send_activate(host, epoch, delayed),
+            Output::EnterRelay {
+                host,
+                epoch,
+                switch,
+                primary,
+            } => self.send(
+                host,
+                Message::EnterRelay(v1::EnterRelay {
+                    network: self.model.id.0,
+                    switch_id: switch.0,
+                    epoch: epoch.0,
+                    primary: primary.0,
+                }),
+            ),
             Output::Voided(entries) => self.write_voided(&entries),
             Output::Failed {
                 ticket,
@@ -95,13 +110,14 @@ impl State {
     }
 
     /// Rule 19: the store has an entry before anybody else.
-    fn write_log(&mut self, entries: Vec<Arc<Entry>>) {
+    fn write_log(&mut self, mut entries: Vec<Arc<Entry>>) {
         let id = self.model.id;
         let mut changes = Vec::new();
         let mut membership = false;
-        for entry in &entries {
+        for entry in &mut entries {
             self.rules.sealed(entry);
             membership |= self.seal_membership(&entry.kind, entry.epoch);
+            self.choose_primary(entry);
             changes.push(Change::entry(id, entry));
             self.stored_log.push_back(entry.epoch);
             if let EntryKind::Update {
@@ -133,6 +149,17 @@ impl State {
             Ok(()) => state.entries_logged(&entries),
             Err(e) => state.shared.fail(&e),
         });
+    }
+
+    /// Rule 20: who processes the switch's packets while an update of it is made.
+    fn choose_primary(&mut self, entry: &mut Arc<Entry>) {
+        if let EntryKind::Update { switch, .. } = entry.kind
+            && self.model.consistency == Consistency::Strict
+            && let Some(relay) = relay_phase(&self.model, switch)
+            && let Some(whole) = self.seq.set_relay(entry.epoch, relay)
+        {
+            *entry = whole;
+        }
     }
 
     /// Entries that everybody has acknowledged leave the store with the next commit.
@@ -216,10 +243,7 @@ impl State {
         for entry in entries {
             self.give_back_rules(&entry.kind);
             self.undo_rules(&entry.kind);
-            let void = Entry {
-                epoch: entry.epoch,
-                kind: EntryKind::Void,
-            };
+            let void = Entry::new(entry.epoch, EntryKind::Void);
             changes.push(Change::entry(id, &void));
             if let EntryKind::Update {
                 switch,

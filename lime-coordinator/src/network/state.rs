@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lime_core::counters::Counters;
 use lime_core::log::{EntryKind, Sequencer, StageError, Ticket};
-use lime_core::model::{InstanceState, MemberState, Network, RuleBook};
+use lime_core::model::{InstanceState, MemberState, Network, RuleBook, needs_strict};
 use lime_core::promise::Rounds;
 use lime_core::timeouts::Timeouts;
 use lime_core::{Epoch, HostId, PortId, SwitchId};
@@ -206,6 +206,16 @@ impl State {
     pub fn waiting_for(&self) -> Vec<String> {
         let hosts = self.seq.waiting_for();
         hosts.iter().map(|h| self.shared.hosts.name(*h)).collect()
+    }
+
+    /// What the network's owner should know of it.
+    pub fn warnings(&self) -> Vec<String> {
+        let outside = needs_strict(&self.model);
+        let name = |h| self.shared.hosts.name(h);
+        outside
+            .iter()
+            .map(|o| o.describe(&self.model, name))
+            .collect()
     }
 
     /// The switch of this name.

@@ -32,6 +32,7 @@ impl Operation {
                         moving: None,
                         mtu: LINK_MTU,
                         no_flood: false,
+                        external: false,
                         since,
                     };
                     n.ports.insert(id, port);

@@ -30,6 +30,8 @@ pub struct NewPort {
     pub mtu: u32,
     /// Left out of floods.
     pub no_flood: bool,
+    /// It leads to a network outside.
+    pub external: bool,
 }
 
 /// Checks the name of a device.
@@ -91,6 +93,7 @@ impl Operation {
                     moving: None,
                     mtu: new.mtu,
                     no_flood: new.no_flood,
+                    external: new.external,
                     since,
                 };
                 n.ports.insert(id, port);

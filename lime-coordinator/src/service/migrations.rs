@@ -18,8 +18,10 @@ impl LimeService {
         request: v1::MigrationRequest,
     ) -> Result<v1::MigrationPlan, Status> {
         let prepared = prepare(&self.shared, &request).await?;
+        let network = self.network(&request.network)?;
         let steps = prepared.plan.steps.iter().zip(prepared.lines);
         Ok(v1::MigrationPlan {
+            warnings: network.call(|s| s.warnings()).await?,
             steps: steps
                 .map(|(step, description)| v1::PlanStep {
                     phase: step.phase().name().to_owned(),

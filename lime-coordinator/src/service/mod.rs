@@ -183,6 +183,7 @@ fn network_reply(state: &State) -> v1::Network {
             .collect(),
         members: members.map(|h| hosts.name(*h)).collect(),
         waiting_for: state.waiting_for(),
+        warnings: state.warnings(),
     }
 }
 
@@ -212,6 +213,7 @@ fn port_reply(state: &State, port: &Port, hosts: &Hosts) -> v1::Port {
         port_no: port.no.0,
         mtu: state.mtu(port.id, port.mtu),
         no_flood: port.no_flood,
+        external: port.external,
         up: !state.down.contains(&port.id),
         ..Default::default()
     };

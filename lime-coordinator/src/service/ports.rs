@@ -5,6 +5,7 @@ use lime_core::model::{Device, Place};
 use lime_proto::convert::enum_from_wire;
 use lime_proto::v1;
 use tonic::Status;
+use tracing::warn;
 
 use super::{LimeService, find_port, optional_port, port_reply};
 use crate::ops::{DEFAULT_MTU, MoveTo, NewPort, check_device_name};
@@ -67,11 +68,19 @@ impl LimeService {
                     },
                     mtu,
                     no_flood: request.no_flood,
+                    external: request.external,
                 })
                 .await
             })
             .await?;
-        self.show_port(&network, id).await
+        let mut port = self.show_port(&network, id).await?;
+        if port.external {
+            port.warnings = network.call(|s| s.warnings()).await?;
+            for warning in &port.warnings {
+                warn!(network = %network.name, "{warning}");
+            }
+        }
+        Ok(port)
     }
 
     async fn show_port(

@@ -401,6 +401,7 @@ fn kind_of(message: &Down) -> &'static str {
         Down::CheckDevice(_) => "check_device",
         Down::Collect(_) => "collect",
         Down::Lease(_) => "lease",
+        Down::EnterRelay(_) => "enter_relay",
     }
 }
 
@@ -472,6 +473,10 @@ impl Tables {
                 }
                 Vec::new()
             }
+            Down::EnterRelay(r) => vec![Up::Relaying(v1::Relaying {
+                network: r.network,
+                epoch: r.epoch,
+            })],
             Down::Configure(c) => {
                 if self.fails(kind) {
                     return error(c.request_id, Code::Internal, "told to fail");

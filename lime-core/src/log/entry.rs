@@ -135,25 +135,38 @@ impl EntryKind {
         }
     }
 
+    /// Whether this and the one behind it can be one entry: both are updates of one switch.
+    pub fn absorbs(&self, behind: &EntryKind) -> bool {
+        match (self, behind) {
+            (EntryKind::Update { switch, .. }, EntryKind::Update { switch: same, .. }) => {
+                switch == same
+            }
+            _ => false,
+        }
+    }
+
     /// Joins to this update the one behind it; gives that back if they are not both updates of one switch. A rule that comes and goes
     /// within one entry is never visible and leaves both lists for `passed`.
     pub fn absorb(&mut self, behind: EntryKind) -> Option<EntryKind> {
+        if !self.absorbs(&behind) {
+            return Some(behind);
+        }
         let EntryKind::Update {
-            switch,
             add: adds,
             remove: removes,
             passed: passes,
+            ..
         } = self
         else {
             return Some(behind);
         };
         let (mut add, remove, passed) = match behind {
             EntryKind::Update {
-                switch: same,
                 add,
                 remove,
                 passed,
-            } if same == *switch => (add, remove, passed),
+                ..
+            } => (add, remove, passed),
             other => return Some(other),
         };
         let gone: BTreeSet<RuleId> = remove.iter().map(|r| r.id).collect();
@@ -186,6 +199,16 @@ impl EntryKind {
     }
 }
 
+/// Rule 20: who processes a switch's packets while an update of it is made. It is in the log, since after a crash of the coordinator another
+/// primary would be sent packets by those that still take the one before for it, and would get those that it sends there back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Hash)]
+pub struct RelayPhase {
+    /// The instance that goes on.
+    pub primary: HostId,
+    /// All others that process packets; meanwhile they send them to the primary.
+    pub others: Vec<HostId>,
+}
+
 /// An entry with its place in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct Entry {
@@ -193,6 +216,20 @@ pub struct Entry {
     pub epoch: Epoch,
     /// What it does.
     pub kind: EntryKind,
+    /// How it is activated: in a strict network, if several instances process the packets of its switch.
+    #[serde(default)]
+    pub relay: Option<RelayPhase>,
+}
+
+impl Entry {
+    /// An entry that is activated everywhere at once.
+    pub fn new(epoch: Epoch, kind: EntryKind) -> Self {
+        Self {
+            epoch,
+            kind,
+            relay: None,
+        }
+    }
 }
 
 /// Names a submission, a barrier or a freeze until it is completed. Counts up, so an earlier one is smaller.
@@ -221,6 +258,18 @@ pub enum Output<E> {
         epoch: Epoch,
         /// Only after a random delay: the network has no consistency.
         delayed: bool,
+    },
+    /// Rule 20: the host is to send the packets of this switch to another, unprocessed, until this epoch is activated there; it says so with
+    /// [`relaying`](super::Sequencer::relaying).
+    EnterRelay {
+        /// To whom.
+        host: HostId,
+        /// Of this update.
+        epoch: Epoch,
+        /// Its switch.
+        switch: SwitchId,
+        /// Who processes them.
+        primary: HostId,
     },
     /// Entries were voided: undo them in the model and in the store (they are given as they were).
     Voided(Vec<Arc<Entry>>),
@@ -312,6 +361,14 @@ pub enum ProtocolError {
         epoch: Epoch,
         /// What is true.
         activated: Epoch,
+    },
+    /// Relays for an update that it was not told of.
+    #[error("host {host} says that it relays for epoch {epoch}, and was not told to")]
+    RelaysUntold {
+        /// Who.
+        host: HostId,
+        /// What it said.
+        epoch: Epoch,
     },
     /// An event older than the stream's last acknowledgement (rule 9).
     #[error(

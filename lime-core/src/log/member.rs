@@ -13,6 +13,8 @@ pub struct Member {
     pub sent: Epoch,
     /// It acknowledged activations up to here (rule 9).
     pub acknowledged: Epoch,
+    /// It relays for the strict update of this epoch, or has done so (rule 20).
+    pub relaying: Epoch,
     /// The entry that made it a member; `None`: a learner, for which nobody waits (rule 15).
     pub since: Option<Epoch>,
     /// Stages sent on the present stream that it has not answered; each is answered once, in order.
@@ -30,6 +32,7 @@ impl Member {
             staged: at,
             sent: at,
             acknowledged: Epoch::ZERO,
+            relaying: Epoch::ZERO,
             since: None,
             unanswered: 0,
             stale: 0,

@@ -13,6 +13,8 @@ mod sequencer;
 mod simulation;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_strict;
 
 pub use entry::*;
 pub use member::{Member, Resume};

@@ -197,6 +197,7 @@ fn a_rule_that_comes_and_goes_in_one_entry_is_never_staged() {
 #[test]
 fn rule_19_a_restart_rolls_forward_and_drops_older_events() {
     let entry = |n| Entry {
+        relay: None,
         epoch: Epoch(n),
         kind: adds([n.into()]),
     };

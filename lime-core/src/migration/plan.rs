@@ -316,6 +316,7 @@ mod tests {
                 moving: None,
                 mtu: 1500,
                 no_flood: false,
+                external: false,
                 since: 0,
             };
             network.ports.insert(id, port);

@@ -1,6 +1,6 @@
 //! What one host is told of a network: a pure function of the model.
 
-use crate::{Consistency, Epoch, HostId, PortId, PortNo, SwitchId};
+use crate::{Epoch, HostId, PortId, PortNo, SwitchId};
 
 use super::{
     Device, InstanceState, MemberState, Moving, Network, PacketIns, Place, Port, Switch, is_leased,
@@ -110,7 +110,7 @@ fn switch_config(
         join,
         retire,
         relay: relay(network, switch, host),
-        hold: network.consistency == Consistency::Causal && switch.instances.len() > 1,
+        hold: network.consistency.is_consistent() && switch.instances.len() > 1,
         packet_ins: switch.packet_ins,
     }
 }

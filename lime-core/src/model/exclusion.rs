@@ -3,14 +3,14 @@
 //! A host that processes packets of a switch which has other instances does so under a lease. When that ends, it stops by itself, whether
 //! anybody tells it or not; only then may the others go on without it. What it has counted is still there, and read when it comes back.
 
-use crate::{Consistency, HostId};
+use crate::HostId;
 
 use super::{InstanceState, MemberState, Network, Switch};
 
 /// Whether the host processes packets only as long as its lease lasts: it has an instance of a switch that has others too.
 pub fn is_leased(network: &Network, host: HostId) -> bool {
     let shared = |s: &Switch| s.instances.len() > 1 && s.instances.contains_key(&host);
-    network.consistency == Consistency::Causal && network.switches.values().any(shared)
+    network.consistency.is_consistent() && network.switches.values().any(shared)
 }
 
 /// Whether the network can go on without the host, once its lease is over: each of its switches runs elsewhere too, and has for long
@@ -34,7 +34,7 @@ pub fn can_exclude(network: &Network, host: HostId) -> bool {
         .ports
         .values()
         .any(|p| p.moving.is_some() && p.devices().any(|d| d.host == host));
-    network.consistency == Consistency::Causal
+    network.consistency.is_consistent()
         && full(host)
         && others
         && !moving
@@ -67,6 +67,7 @@ pub fn is_excluded(network: &Network, host: HostId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Consistency;
     use crate::model::{Device, Moving, PacketIns, Place, Port};
     use crate::{NetworkId, PortAttach, PortId, PortNo, SwitchId};
 
@@ -138,6 +139,7 @@ mod tests {
             moving: Some(Moving::To(device(B))),
             mtu: 1500,
             no_flood: false,
+            external: false,
             since: 0,
         };
         n.ports.insert(port.id, port);

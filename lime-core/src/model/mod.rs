@@ -6,10 +6,14 @@ mod change;
 mod desired;
 mod exclusion;
 mod network;
+mod outside;
+mod relay;
 mod rules;
 
 pub use change::*;
 pub use desired::*;
 pub use exclusion::*;
 pub use network::*;
+pub use outside::*;
+pub use relay::*;
 pub use rules::*;

@@ -132,6 +132,9 @@ pub struct Port {
     pub mtu: u32,
     /// Left out of floods.
     pub no_flood: bool,
+    /// Behind it is a network outside, where packets may meet that have gone out elsewhere.
+    #[serde(default)]
+    pub external: bool,
     /// When it was made, milliseconds since the Unix epoch; 0: not known.
     #[serde(default)]
     pub since: u64,

@@ -31,7 +31,7 @@ macro_rules! same_enum {
 }
 
 same_enum! {
-    Consistency = Consistency { Causal = Causal, None = None }
+    Consistency = Consistency { Causal = Causal, Strict = Strict, None = None }
     PortAttach = PortAttach { Auto = Auto, Xdp = Xdp, Tc = Tc }
     GroupType = GroupType {
         All = All, Select = Select, Indirect = Indirect, FastFailover = FastFailover,

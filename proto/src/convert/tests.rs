@@ -228,7 +228,7 @@ fn packets_and_enums_round_trip() {
         packet
     );
 
-    for c in [Consistency::Causal, Consistency::None] {
+    for c in [Consistency::Causal, Consistency::Strict, Consistency::None] {
         let wire: i32 = v1::Consistency::from(c).into();
         assert_eq!(
             enum_from_wire::<v1::Consistency, Consistency>("c", wire),

@@ -42,6 +42,7 @@ mod peers;
 mod pins;
 mod ports;
 mod promises;
+mod relay;
 mod slots;
 mod snapshots;
 mod staging;

@@ -97,7 +97,8 @@ impl Datapath {
             }
         }
         for (id, switch) in &self.switches {
-            if self.store.maps.switches.read(switch.slot).relay_peer == slot {
+            let entry = self.store.maps.switches.read(switch.slot);
+            if entry.relay_peer == slot || entry.detour == slot {
                 return Err(DatapathError::in_use(
                     format!("host {host}"),
                     format!("switch {id}, which relays to it"),

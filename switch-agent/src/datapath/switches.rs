@@ -80,6 +80,7 @@ impl Datapath {
         switches.publish(slot, offset_of!(SwitchEntry, state), state);
         self.store.bump_generation(network_slot);
         if !settings.instance {
+            self.end_detour(slot);
             self.clear_switch(network, id)?;
             self.store.reap()?;
         }

@@ -1,8 +1,8 @@
 //! What the coordinator asks for, one message after the other.
 
-use lime_core::{Epoch, HostId, NetworkId, PortId};
+use lime_core::{Epoch, HostId, NetworkId, PortId, SwitchId};
 use lime_proto::v1::coordinator_message::Message;
-use lime_proto::v1::{self, done};
+use lime_proto::v1::{self, agent_message, done};
 use tracing::{debug, info, warn};
 
 use super::grace::After;
@@ -62,6 +62,7 @@ impl Owner {
             Message::Lease(lease) => self.lease_granted(lease.number, lease.milliseconds),
             Message::Stage(stage) => self.stage(stage),
             Message::Activate(activate) => self.activate(&activate),
+            Message::EnterRelay(relay) => self.enter_relay(&relay),
             Message::Snapshot(snapshot) => self.snapshot(snapshot),
             Message::Collect(collect) => {
                 let result = self
@@ -128,6 +129,22 @@ impl Owner {
                 epoch,
             }),
             Err(error) => warn!(%network, %epoch, error = chain(&error), "not activated"),
+        }
+    }
+
+    /// Rule 20. Answered at once: what is being processed was sent before this, so it may be in front of the update.
+    fn enter_relay(&mut self, relay: &v1::EnterRelay) {
+        let (network, epoch) = (NetworkId(relay.network), Epoch(relay.epoch));
+        let switch = SwitchId(relay.switch_id);
+        let primary = HostId(relay.primary);
+        match self.datapath.enter_relay(network, switch, epoch, primary) {
+            Ok(()) => self
+                .outbox
+                .push(agent_message::Message::Relaying(v1::Relaying {
+                    network: network.0,
+                    epoch: epoch.0,
+                })),
+            Err(error) => warn!(%network, %epoch, error = chain(&error), "not relaying"),
         }
     }
 

@@ -102,6 +102,10 @@ impl Owner {
                 network,
                 epoch,
             } => {
+                // Rule 20: whoever hears of it, all that read an older clock has finished.
+                if let Err(error) = self.datapath.leave_relay(network, epoch) {
+                    warn!(%network, %epoch, error = chain(&error), "packets go on to be relayed");
+                }
                 if session == self.outbox.session() {
                     self.empty_ring();
                     self.report_ended(network, epoch);

@@ -382,6 +382,41 @@ fn a_switch_without_an_instance_here_is_relayed_unprocessed() {
 }
 
 #[test]
+fn rule_20_an_active_instance_relays_unprocessed_on_a_detour() {
+    let mut w = world();
+    let active = SwitchEntry {
+        id: 5,
+        network: 1,
+        state: SWITCH_ACTIVE,
+        join_epoch: 1,
+        ..Default::default()
+    };
+    let detour = SwitchEntry {
+        detour: 2,
+        detour_epoch: 11,
+        ..active
+    };
+    w.rule(1, any(), any(), &[output(4)]);
+    w.commit();
+    for mode in BOTH {
+        w.switch(1, detour);
+        for inner in [udp4(b"detour"), arp()] {
+            let outer = outer_ipv4(HERE, THERE, (56 + inner.len()) as u16);
+            let outcome = w.run(mode, &inner);
+            outcome.expect(Verdict::Redirect, &[]);
+            assert_encapsulated(&outcome.frame, &outer, TUNNEL_PROCESS, 8, 101, 10, &inner);
+            // Who has no instance at all, and knows only of this one.
+            let outcome = w.receive(mode, &arriving(&inner, TUNNEL_PROCESS, 8, 101, 9));
+            outcome.expect(Verdict::Redirect, &[]);
+            assert_encapsulated(&outcome.frame, &outer, TUNNEL_PROCESS, 7, 101, 10, &inner);
+        }
+        w.switch(1, active);
+        w.run(mode, &arp())
+            .expect(Verdict::Redirect, &["rx 1", "rule 1", "tx 4"]);
+    }
+}
+
+#[test]
 fn a_link_to_a_switch_elsewhere_or_beside_other_outputs_is_tunnelled() {
     let mut w = world();
     let tap = Tap::new("recirc");

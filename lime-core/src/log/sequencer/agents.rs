@@ -44,7 +44,7 @@ impl<E> Sequencer<E> {
         }
         let mut entries = self.entries.iter();
         let failed = entries.find(|e| e.epoch == epoch).map(|e| &e.kind);
-        if epoch.le(self.activated) || !matches!(failed, Some(EntryKind::Update { .. })) {
+        if epoch.le(self.begun()) || !matches!(failed, Some(EntryKind::Update { .. })) {
             return Err(ProtocolError::CannotRefuse {
                 host,
                 epoch,
@@ -63,7 +63,7 @@ impl<E> Sequencer<E> {
 
     /// The host's clock is at least `epoch` and nothing older is under way there (rule 9).
     pub fn acknowledge(&mut self, host: HostId, epoch: Epoch) -> Result<(), ProtocolError> {
-        let activated = self.activated;
+        let activated = self.told(host);
         let member = self
             .members
             .get_mut(&host)
@@ -98,7 +98,7 @@ impl<E> Sequencer<E> {
             .members
             .get(&host)
             .ok_or(ProtocolError::NotAMember(host))?;
-        if self.consistency == Consistency::Causal && !member.is_full() {
+        if self.consistency.is_consistent() && !member.is_full() {
             // Rule 17: from before it was excluded, and what waits for it is lost with it.
             return Ok(());
         }

@@ -33,7 +33,7 @@ impl<E> Sequencer<E> {
             .entries
             .front()
             .map_or(logged.next(), |entry| entry.epoch);
-        let activated = self.activated;
+        let activated = self.told(host);
         let member = self
             .members
             .get_mut(&host)
@@ -43,6 +43,7 @@ impl<E> Sequencer<E> {
         }
         if staged.next().lt(oldest) || (staged == Epoch::ZERO && oldest != Epoch(1)) {
             member.begin(staged, logged);
+            self.enter_relay_again(host);
             return Ok(Resume::FromSnapshot(logged));
         }
         debug_assert!(clock.le(staged), "a clock is never above what is staged");
@@ -57,6 +58,7 @@ impl<E> Sequencer<E> {
             self.replace_from(host, from);
         }
         self.send_stages(host);
+        self.enter_relay_again(host);
         if behind && activated != Epoch::ZERO {
             self.out.push(Output::Activate {
                 host,
@@ -78,6 +80,7 @@ impl<E> Sequencer<E> {
             .ok_or(ProtocolError::NotAMember(host))?;
         // Nobody may count on what it had.
         member.begin(Epoch::ZERO, logged);
+        self.enter_relay_again(host);
         Ok(logged)
     }
 

@@ -2,12 +2,15 @@
 
 mod agents;
 mod members;
+mod phase;
 mod protocol;
 mod void;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
+
+use phase::Phase;
 
 use super::hold::HoldBack;
 use super::{Entry, EntryKind, Member, Output, Ticket};
@@ -38,6 +41,8 @@ pub struct Sequencer<E> {
     entries: VecDeque<Arc<Entry>>,
     /// Last epochs of batches above `activated`. Clocks stop only there, so a batch takes effect as a whole.
     batch_ends: VecDeque<Epoch>,
+    /// The strict update that is being activated (rule 20).
+    phase: Option<Phase>,
     pending: VecDeque<(Ticket, EntryKind)>,
     pending_weight: usize,
     /// Submissions that have an epoch and are not complete.
@@ -109,6 +114,7 @@ impl<E> Sequencer<E> {
             recovery: Epoch::ZERO,
             entries: VecDeque::new(),
             batch_ends: VecDeque::new(),
+            phase: None,
             pending: VecDeque::new(),
             pending_weight: 0,
             sealed: VecDeque::new(),
@@ -185,11 +191,17 @@ impl<E> Sequencer<E> {
 
     /// Members that something waits for: not connected, or behind.
     pub fn waiting_for(&self) -> Vec<HostId> {
-        let behind = |m: &Member| {
-            !m.connected || m.staged.lt(self.logged) || m.acknowledged.lt(self.activated)
+        let behind = |h: HostId, m: &Member| {
+            !m.connected
+                || m.staged.lt(self.logged)
+                || m.acknowledged.lt(self.told(h))
+                || self.phase.as_ref().is_some_and(|p| p.awaits(h, m))
         };
         let full = self.members.iter().filter(|(_, m)| m.is_full());
-        full.filter(|(_, m)| behind(m)).map(|(h, _)| *h).collect()
+        let full = full.map(|(h, m)| (*h, m));
+        full.filter(|(h, m)| behind(*h, m))
+            .map(|(h, _)| h)
+            .collect()
     }
 
     /// What to do, in order. Call it after every other call.

@@ -21,7 +21,11 @@ impl<E> Sequencer<E> {
         self.send_packet_outs();
         self.seal();
         self.complete_barriers();
-        if self.frozen > 0 && self.recovered() && self.acknowledged == self.activated {
+        if self.frozen > 0
+            && self.recovered()
+            && self.acknowledged == self.activated
+            && self.phase.is_none()
+        {
             for ticket in mem::take(&mut self.freezes) {
                 let epoch = self.acknowledged;
                 self.out.push(Output::Completed { ticket, epoch });
@@ -40,9 +44,14 @@ impl<E> Sequencer<E> {
 
     /// Group commit: one batch at a time is being logged and staged; all that arrives meanwhile is the next one.
     pub(super) fn seal(&mut self) {
-        let causal = self.consistency == Consistency::Causal;
-        let busy =
-            self.logged != self.last || (causal && self.full().any(|m| m.staged.lt(self.last)));
+        let strict = self.consistency == Consistency::Strict;
+        let waits = match self.consistency {
+            Consistency::None => false,
+            Consistency::Causal => self.full().any(|m| m.staged.lt(self.last)),
+            // Rule 20: one at a time.
+            Consistency::Strict => self.acknowledged != self.last,
+        };
+        let busy = self.logged != self.last || waits;
         if self.pending.is_empty() || busy {
             return;
         }
@@ -55,7 +64,8 @@ impl<E> Sequencer<E> {
         while let Some((ticket, next)) = self.pending.front() {
             let w = next.weight();
             let full = weight > 0 && weight + w > MAX_BATCH;
-            if full || fence.is_some_and(|after| *ticket > after) {
+            let apart = strict && batch.last().is_some_and(|e| !e.kind.absorbs(next));
+            if full || apart || fence.is_some_and(|after| *ticket > after) {
                 break;
             }
             weight += w;
@@ -72,10 +82,7 @@ impl<E> Sequencer<E> {
                 if let EntryKind::Join { switch: None, host } = kind {
                     self.promote(host, before);
                 }
-                batch.push(Entry {
-                    epoch: self.last,
-                    kind,
-                });
+                batch.push(Entry::new(self.last, kind));
             }
             self.sealed.push_back((ticket, self.last));
         }
@@ -120,6 +127,11 @@ impl<E> Sequencer<E> {
 
     /// Rule 8: only what is staged on every member, then to all of them.
     pub(super) fn activate(&mut self) {
+        if self.phase.is_some() {
+            // What has begun goes on, frozen or not: somebody may have used it.
+            self.advance_phase();
+            return;
+        }
         if self.consistency == Consistency::None
             || self.suspended
             || (self.frozen > 0 && self.recovered())
@@ -135,9 +147,17 @@ impl<E> Sequencer<E> {
             to = self.batch_ends.pop_front();
         }
         let Some(epoch) = to else { return };
+        if !self.begin_phase(epoch) {
+            self.activate_all(epoch);
+        }
+    }
+
+    pub(super) fn activate_all(&mut self, epoch: Epoch) {
         debug_assert!(self.activated.lt(epoch), "a clock never goes back");
         self.activated = epoch;
-        let hosts: Vec<HostId> = self.members.keys().copied().collect();
+        let behind = self.members.iter();
+        let behind = behind.filter(|(_, m)| m.acknowledged.lt(epoch));
+        let hosts: Vec<HostId> = behind.map(|(h, _)| *h).collect();
         for host in hosts {
             self.activate_one(host);
         }
@@ -147,19 +167,23 @@ impl<E> Sequencer<E> {
         let Some(member) = self.members.get(&host) else {
             return;
         };
-        if member.connected && member.is_full() && self.activated != Epoch::ZERO {
+        let epoch = self.told(host);
+        if member.connected && member.is_full() && epoch != Epoch::ZERO {
             self.out.push(Output::Activate {
                 host,
-                epoch: self.activated,
+                epoch,
                 delayed: false,
             });
         }
     }
 
     pub(super) fn advance_acknowledged(&mut self) {
-        let causal = self.consistency == Consistency::Causal;
+        let consistent = self.consistency.is_consistent();
         let mut to = self.activated;
-        for member in self.members.values().filter(|m| causal && m.is_full()) {
+        for member in self.members.values() {
+            if !consistent || !member.is_full() {
+                continue;
+            }
             to = to.min(member.acknowledged);
         }
         if self.acknowledged.lt(to) {
@@ -235,6 +259,10 @@ impl<E> Sequencer<E> {
     }
 
     pub(super) fn send_packet_outs(&mut self) {
+        if self.consistency == Consistency::Strict && self.acknowledged != self.last {
+            // Rule 21: one that is relayed to the primary could come there after what is submitted later.
+            return;
+        }
         let waiting = mem::take(&mut self.packet_outs);
         for (after, id, exact) in waiting {
             if self.is_activated(after) {

@@ -45,10 +45,7 @@ impl<E> Sequencer<E> {
         let mut voided: Vec<Arc<Entry>> = Vec::new();
         for slot in &mut self.entries {
             if keep.lt(slot.epoch) && matches!(slot.kind, EntryKind::Update { .. }) {
-                let void = Arc::new(Entry {
-                    epoch: slot.epoch,
-                    kind: EntryKind::Void,
-                });
+                let void = Arc::new(Entry::new(slot.epoch, EntryKind::Void));
                 voided.push(mem::replace(slot, void));
             }
         }

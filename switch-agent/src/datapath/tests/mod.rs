@@ -5,6 +5,7 @@ mod generation;
 mod lookup;
 mod ports;
 mod random;
+mod relay;
 mod staging;
 
 use lime_core::flow::{Action, Field, FieldMatch, Match, Rule};
