@@ -8,7 +8,7 @@ use lime_core::SwitchId;
 use crate::contradiction::{Contradiction, Tell};
 use crate::headers;
 use crate::outcomes::{Outcomes, Segment, anything};
-use crate::record::{Answer, History, Summary, Told, What};
+use crate::record::{Answer, History, Nanos, Summary, Told, What};
 use crate::steps::{Entry, Steps, Stop};
 use crate::tables::Tables;
 
@@ -43,6 +43,11 @@ pub(crate) enum Node {
         /// The observation.
         index: usize,
     },
+    /// What had come out at some time, of a strict network.
+    Moment {
+        /// When.
+        at: Nanos,
+    },
 }
 
 /// Why a node's bound is what it is.
@@ -74,7 +79,7 @@ pub(crate) struct Graph<'a> {
     pub(crate) tables: &'a Tables,
     pub(crate) bounds: Vec<Bound>,
     pub(crate) edges: Vec<(u32, u32)>,
-    of: HashMap<(u32, u32), u32>,
+    pub(crate) of: HashMap<(u32, u32), u32>,
 }
 
 /// Whether ordinary switches could have shown this; and if not, why.
@@ -112,10 +117,13 @@ impl<'a> Graph<'a> {
         }
         graph.order_end_hosts();
         graph.order_channels();
+        if history.real_time {
+            graph.order_in_time();
+        }
         graph
     }
 
-    fn add(&mut self, node: Node, low: (u32, Because), high: u32) -> u32 {
+    pub(crate) fn add(&mut self, node: Node, low: (u32, Because), high: u32) -> u32 {
         self.bounds.push(Bound {
             node,
             low: low.0,
@@ -189,7 +197,7 @@ impl<'a> Graph<'a> {
     }
 
     /// The node of an instance at a switch.
-    fn at(&self, instance: u32, switch: SwitchId) -> Option<u32> {
+    pub(crate) fn at(&self, instance: u32, switch: SwitchId) -> Option<u32> {
         let stops = &self.steps.instances[instance as usize].stops;
         let stop = stops.iter().position(|s| s.switch == switch)?;
         self.of.get(&(instance, stop as u32)).copied()
@@ -220,7 +228,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    fn switch_of(&self, end: usize) -> Option<SwitchId> {
+    pub(crate) fn switch_of(&self, end: usize) -> Option<SwitchId> {
         let leads = crate::Leads::EndHost(end);
         let port = self.history.ports.iter().find(|p| p.leads == leads);
         port.map(|p| p.switch)

@@ -276,6 +276,9 @@ impl<'g, 'h, 'o, 'a> Tell<'g, 'h, 'o, 'a> {
                 let (end, at) = (&history.ends[end].name, time(history, seen.at));
                 format!("{end} had got packet {packet} at {at}")
             }
+            Node::Moment { at } => {
+                format!("that had been seen by {}", time(self.graph.history, at))
+            }
             Node::Heard { .. } | Node::Ending { .. } => self.heard(bound.node),
         }
     }

@@ -30,6 +30,7 @@ mod headers;
 mod maybe;
 mod outcomes;
 mod packet;
+mod real_time;
 mod record;
 mod replay;
 mod steps;

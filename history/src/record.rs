@@ -180,6 +180,8 @@ pub struct Command {
 /// Everything that was seen of one network.
 #[derive(Clone, Debug, Default)]
 pub struct History {
+    /// The switches are to be found as they act in real time: the network is strict.
+    pub real_time: bool,
     /// Names of switches.
     pub switches: HashMap<SwitchId, String>,
     /// Ports of switches. The links between switches make no circle.

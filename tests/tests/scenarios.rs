@@ -102,3 +102,19 @@ async fn a_quota_ends_what_it_ends() {
 async fn naive_a_quota_is_exceeded() {
     fails_without_consistency(Scenario::Quota).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_20_strict_uplinks_are_of_one_switch() {
+    holds(Scenario::Uplinks).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn naive_causal_uplinks_are_of_two() {
+    let outcome = play(Scenario::Uplinks, PortAttach::Tc, true).await.unwrap();
+    assert!(outcome.symptoms > 0, "{outcome:?}");
+    // Nobody within the network could have told.
+    assert!(
+        matches!(outcome.verdict, Verdict::Possible(_)),
+        "{outcome:?}"
+    );
+}

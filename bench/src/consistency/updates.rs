@@ -23,6 +23,9 @@ const SIZES: [(usize, &str, f64); 4] = [
     (4, "four", 0.5),
     (8, "eight", 0.4),
 ];
+/// The strict network; it is measured beside the causal one with as many instances.
+const STRICT: &str = "strict";
+const CAUSAL: usize = 1;
 
 /// Measures it.
 pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
@@ -30,8 +33,10 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
     for (instances, name, _) in SIZES {
         scene::network(&lab, name, Consistency::Causal, instances, &[]).await?;
     }
+    scene::network(&lab, STRICT, Consistency::Strict, SIZES[CAUSAL].0, &[]).await?;
     let time = Duration::from_millis(options.pick(1000, 300));
-    let mut turns = SIZES.map(|(_, name, _)| Turn::<_, 1>::new(name, name));
+    let names = SIZES.iter().map(|(_, name, _)| *name).chain([STRICT]);
+    let mut turns: Vec<_> = names.map(|name| Turn::<_, 1>::new(name, name)).collect();
     let rounds = Rounds::new(options, 5, 9);
     let runtime = tokio::runtime::Handle::current();
     tokio::task::block_in_place(|| {
@@ -47,6 +52,11 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
         });
         report.add_or_fail(&name, figure.map(|f| f.bar(Bar::AtLeast(*least))));
     }
+    let causal = turns[CAUSAL].values(0)?.to_vec();
+    let name = "consistency/updates/strict-2-instances";
+    let strict = turns[SIZES.len()].values(0);
+    let figure = strict.and_then(|v| Figure::paired(name, v, "updates/s", "causal", &causal));
+    report.add_or_fail(name, figure);
     Ok(())
 }
 

@@ -40,6 +40,44 @@ fn who_has_not_may_be() {
     assert_eq!(s.possible().versions, 2);
 }
 
+/// From the second update on, what comes in by port 1 goes to port 3, and what comes in by port 2 no longer to port 1: nobody who has got a packet
+/// sends one.
+fn strict_policy() -> (Story, usize) {
+    let mut s = Story::new();
+    s.updated(S1, vec![rule(1, &[]), rule(2, &to(1))]);
+    let second = s.update(S1, vec![rule(1, &to(3)), rule(2, &[])]);
+    (s, second)
+}
+
+#[test]
+fn rule_20_in_a_strict_network_time_is_an_order_too() {
+    let (mut s, second) = strict_policy();
+    s.sent(1, 3, 1);
+    s.got(3, 1, 3, 1);
+    s.later();
+    s.sent(2, 1, 2);
+    s.got(1, 2, 1, 2);
+    s.answered(second);
+    s.possible();
+    s.history.real_time = true;
+    let text = s.impossible();
+    assert!(text.contains("that had been seen by"), "{text}");
+}
+
+#[test]
+fn rule_20_what_is_under_way_at_a_time_has_no_order_by_it() {
+    let (mut s, second) = strict_policy();
+    s.history.real_time = true;
+    s.sent(2, 1, 2);
+    s.later();
+    s.sent(1, 3, 1);
+    s.got(3, 1, 3, 1);
+    s.later();
+    s.got(1, 2, 1, 2);
+    s.answered(second);
+    s.possible();
+}
+
 #[test]
 fn knowledge_goes_on_by_others() {
     let mut s = Story::new();

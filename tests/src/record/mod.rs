@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lime_history::{Contradiction, EndHost, History, Nanos, Packet, Seen, Shapes, Summary, check};
+use lime_proto::v1::Consistency;
 
 use capture::Capture;
 pub use channel::Channel;
@@ -77,7 +78,10 @@ impl Recorder {
     /// Names of the networks that promise consistency.
     fn consistent(&self) -> Vec<String> {
         let log = self.lock();
-        let kept = log.networks.iter().filter(|(_, n)| n.consistent);
+        let kept = log
+            .networks
+            .iter()
+            .filter(|(_, n)| n.consistency != Consistency::None);
         kept.map(|(name, _)| name.clone()).collect()
     }
 

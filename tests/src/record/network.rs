@@ -7,6 +7,8 @@ use lime_history::{
     Answer, Channel, Command, EndHost, History, Leads, Port, Removed, Shapes, Told, What,
 };
 
+use lime_proto::v1::Consistency;
+
 use super::now;
 
 /// First id of links' ends, which the coordinator does not tell the ids of.
@@ -15,7 +17,7 @@ const FIRST_LINK: u32 = 0x4000_0000;
 /// One network.
 #[derive(Debug, Default)]
 pub(super) struct Network {
-    pub(super) consistent: bool,
+    pub(super) consistency: Consistency,
     switches: HashMap<String, SwitchId>,
     ports: Vec<Port>,
     channels: Vec<Channel>,
@@ -26,9 +28,9 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn new(consistent: bool) -> Self {
+    pub(super) fn new(consistency: Consistency) -> Self {
         Self {
-            consistent,
+            consistency,
             // The first channel is of requests of their own.
             channels: vec![Channel::default()],
             ..Self::default()
@@ -135,6 +137,7 @@ impl Network {
         }
         let switches = self.switches.iter().map(|(name, id)| (*id, name.clone()));
         Ok(History {
+            real_time: self.consistency == Consistency::Strict,
             switches: switches.collect(),
             ports: self.ports.clone(),
             ends,

@@ -75,7 +75,7 @@ struct State {
     channel: usize,
     /// What was asked, of calls that make something.
     link: Option<v1::CreateLinkRequest>,
-    consistent: bool,
+    consistency: v1::Consistency,
     /// Commands whose answer is due, by xid (0: of a call with one).
     waiting: HashMap<u64, usize>,
     bundles: Bundles,
@@ -148,8 +148,8 @@ impl Call {
         match self.method {
             Method::CreateNetwork => {
                 let ask = v1::CreateNetworkRequest::decode(message)?;
-                let consistent = ask.consistency() != v1::Consistency::None;
-                self.with(|state, _| state.consistent = consistent);
+                let consistency = ask.consistency();
+                self.with(|state, _| state.consistency = consistency);
             }
             Method::CreateLink => {
                 let ask = v1::CreateLinkRequest::decode(message)?;
@@ -212,7 +212,7 @@ impl Call {
             Method::CreateNetwork => {
                 let answer = v1::Network::decode(message)?;
                 self.with(|state, log| {
-                    let network = super::Network::new(state.consistent);
+                    let network = super::Network::new(state.consistency);
                     log.networks.insert(answer.name, network);
                 });
             }

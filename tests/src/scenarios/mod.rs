@@ -12,6 +12,7 @@
 //! | [`Scenario::Policy`] | who has seen the new policy causes a packet that meets the old one |
 //! | [`Scenario::Chain`] | the second switch of a chain is ahead of the first, which was changed before it |
 //! | [`Scenario::Learning`] | an address that was learned is unknown |
+//! | [`Scenario::Uplinks`] | somebody outside sees the new policy at one port, and then the old one at another |
 //! | [`Scenario::Quota`] | packets are counted after the answer to the update that blocks them |
 
 mod balancer;
@@ -23,12 +24,13 @@ mod policy;
 mod quota;
 mod scene;
 mod talk;
+mod uplinks;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lime_proto::v1::PortAttach;
+use lime_proto::v1::{Consistency, PortAttach};
 
 pub use scene::Scene;
 pub use talk::{Message, Talker};
@@ -60,6 +62,18 @@ pub enum Scenario {
     Learning,
     /// So many packets and no more.
     Quota,
+    /// Ports on both hosts that lead to one outside.
+    Uplinks,
+}
+
+impl Scenario {
+    /// What the network must promise so that the symptom does not show; and what is not enough.
+    fn levels(self) -> (Consistency, Consistency) {
+        match self {
+            Scenario::Uplinks => (Consistency::Strict, Consistency::Causal),
+            _ => (Consistency::Causal, Consistency::None),
+        }
+    }
 }
 
 /// Why a scenario could not be played.
@@ -123,7 +137,9 @@ pub async fn play(
     attach: PortAttach,
     naive: bool,
 ) -> Result<Outcome, ScenarioError> {
-    let mut scene = Scene::new(attach, naive).await?;
+    let (enough, naively) = scenario.levels();
+    let consistency = if naive { naively } else { enough };
+    let mut scene = Scene::new(attach, consistency).await?;
     let tally = Arc::new(Tally::default());
     match scenario {
         Scenario::Firewall => firewall::start(&mut scene, &tally).await,
@@ -133,6 +149,7 @@ pub async fn play(
         Scenario::Chain => chain::start(&mut scene, &tally).await,
         Scenario::Learning => learning::start(&mut scene, &tally).await,
         Scenario::Quota => quota::start(&mut scene, &tally).await,
+        Scenario::Uplinks => uplinks::start(&mut scene, &tally).await,
     }?;
     let started = Instant::now();
     let verdict = loop {
@@ -147,7 +164,9 @@ pub async fn play(
             continue;
         }
         let verdict = tokio::task::block_in_place(|| scene.verdict());
-        if !naive || late || matches!(verdict, Verdict::Impossible(_)) {
+        // What a causal network shows is possible to it.
+        let judged = naively == Consistency::Causal || matches!(verdict, Verdict::Impossible(_));
+        if !naive || late || judged {
             break verdict;
         }
     };

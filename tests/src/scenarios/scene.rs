@@ -26,24 +26,19 @@ pub struct Scene {
 
 impl Scene {
     /// An empty network.
-    pub async fn new(attach: PortAttach, naive: bool) -> Result<Self, LabError> {
+    pub async fn new(attach: PortAttach, consistency: Consistency) -> Result<Self, LabError> {
         let lab = Lab::builder()
             .hosts(2)
             .end_hosts(4)
             .xdp(attach == PortAttach::Xdp)
             .build()
             .await?;
-        let consistency = if naive {
-            Consistency::None
-        } else {
-            Consistency::Causal
-        };
         let tenant = Tenant::create(&lab, NETWORK, consistency, attach).await?;
         Ok(Self {
             running: Vec::new(),
             tenant,
             lab,
-            naive,
+            naive: consistency == Consistency::None,
             mover: None,
         })
     }
