@@ -133,6 +133,8 @@ pub trait Stages {
     fn short_cut(self, slot: u32, network: u32, clock: u32) -> u32;
     /// [`crate::parse::parse`].
     fn parse(self) -> u32;
+    /// [`crate::parse::neighbour`].
+    fn neighbour(self, l4: u32, length: u32, kind: u32) -> u32;
     /// [`crate::execute::change`].
     fn change(self) -> u32;
     /// [`crate::execute::change`] of rare actions.
@@ -157,7 +159,7 @@ pub trait Stages {
 
 /// [`Stages`] as global functions of these names.
 macro_rules! stages {
-    ($packet:ident, $context:ty, $short_cut:ident, $parse:ident, $change:ident, $reshape:ident, $meter:ident, $emit:ident, $flush:ident, $strip:ident, $packet_in:ident, $wrap:ident, $run:ident, $wait:ident) => {
+    ($packet:ident, $context:ty, $short_cut:ident, $parse:ident, $neighbour:ident, $change:ident, $reshape:ident, $meter:ident, $emit:ident, $flush:ident, $strip:ident, $packet_in:ident, $wrap:ident, $run:ident, $wait:ident) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $short_cut(
@@ -173,6 +175,12 @@ macro_rules! stages {
         #[inline(never)]
         extern "C" fn $parse(context: *mut $context) -> u32 {
             crate::parse::parse($packet(context))
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $neighbour(context: *mut $context, l4: u32, length: u32, kind: u32) -> u32 {
+            crate::parse::neighbour($packet(context), l4, length, kind)
         }
 
         #[unsafe(no_mangle)]
@@ -249,6 +257,11 @@ macro_rules! stages {
             #[inline(always)]
             fn parse(self) -> u32 {
                 $parse(self.0)
+            }
+
+            #[inline(always)]
+            fn neighbour(self, l4: u32, length: u32, kind: u32) -> u32 {
+                $neighbour(self.0, l4, length, kind)
             }
 
             #[inline(always)]

@@ -2,6 +2,7 @@
 //! an Ethernet header is malformed.
 
 use crate::{
+    maps::load,
     packet::Packet,
     state::{State, TAG_INLINE, TAG_METADATA, TAG_NONE},
 };
@@ -249,7 +250,7 @@ fn ipv6<P: Packet>(packet: P, state: &mut State, l3: u32) {
         {
             break;
         }
-        extension(state, next);
+        state.extensions = lime_extension(state.extensions, next as u32);
         let at = opaque32(l3 + 40 + skipped);
         if skipped + 8 > payload || at > 1800 {
             whole = false;
@@ -262,32 +263,28 @@ fn ipv6<P: Packet>(packet: P, state: &mut State, l3: u32) {
         let length = if next == IPV6_AUTH {
             // In words of four bytes, less two (RFC 4302, 2.2).
             (e[1] as u32 + 2) * 4
-        } else {
-            (e[1] as u32 + 1) * 8
-        };
-        if next == IPV6_FRAGMENT {
+        } else if next == IPV6_FRAGMENT {
             let offset = u16::from_be_bytes([e[2], e[3]]);
             if offset & 0xfff8 != 0 {
                 state.key.frag = FRAG_ANY | FRAG_LATER;
             } else if offset & 1 != 0 {
                 state.key.frag = FRAG_ANY;
             }
-            next = e[0];
-            skipped += 8;
-            if offset & 0xfff8 != 0 {
-                // What follows is not the header that `next` names.
-                break;
-            }
+            8
         } else {
-            next = e[0];
-            skipped += forget(&mut state.scratch, length);
+            (e[1] as u32 + 1) * 8
+        };
+        next = e[0];
+        skipped = forget(&mut state.scratch, skipped + length) & 0xfff;
+        if load(&state.key.frag) & FRAG_LATER != 0 {
+            // What follows is not the header that `next` names.
+            break;
         }
-        skipped &= 0xfff;
         i += 1;
     }
     if state.key.frag & FRAG_LATER == 0 {
         if next == IPV6_ESP {
-            extension(state, next);
+            state.extensions = lime_extension(state.extensions, next as u32);
         } else if next == IPV6_NONE {
             state.extensions |= EXTHDR_NONEXT as u32;
         }
@@ -304,7 +301,7 @@ fn ipv6<P: Packet>(packet: P, state: &mut State, l3: u32) {
             && state.l4 != 0
             && (kind == ND_SOLICITATION || kind == ND_ADVERTISEMENT)
         {
-            neighbour(packet, state, at, payload - skipped, kind);
+            packet.neighbour(at, payload - skipped, kind as u32);
         }
     }
 }
@@ -319,15 +316,14 @@ fn forget(scratch: &mut u32, value: u32) -> u32 {
     }
 }
 
-/// Takes an extension header into `state.extensions`: flags, and whether the headers come as RFC 8200 (4.1) has them. What it knows of
-/// earlier ones it reads from memory, where the verifier does not follow each combination of them.
-#[inline(always)]
-fn extension(state: &mut State, header: u8) {
-    // SAFETY: a reference; volatile, so that it is really read.
-    let seen = unsafe { core::ptr::read_volatile(&state.extensions) };
+/// What is known of extension headers ([`State::extensions`]) with one more: flags, and whether the headers come as RFC 8200 (4.1) has them. A
+/// global function, so that the kernel verifies it once, and not for each combination of headers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lime_extension(seen: u32, header: u32) -> u32 {
     let (flags, last) = (seen & 0xffff, seen >> 16 & 0xff);
     // Destination options may come twice: in front of a routing header, and last.
-    let (flag, rank) = match header {
+    let (flag, rank) = match header as u8 {
         IPV6_HOP_BY_HOP => (if last == 0 { EXTHDR_HOP } else { 0 }, 1),
         IPV6_ROUTING => (EXTHDR_ROUTER, 3),
         IPV6_FRAGMENT => (EXTHDR_FRAG, 4),
@@ -338,16 +334,14 @@ fn extension(state: &mut State, header: u8) {
     let again = flags & flag as u32 != 0 && (rank != 7 || seen & SECOND_DESTINATION != 0)
         || rank == 1 && seen & HOP_BY_HOP_SEEN != 0;
     let second = rank == 7 && flags & flag as u32 != 0;
-    let seen = flags
+    flags
         | flag as u32
         | if again { EXTHDR_UNREP as u32 } else { 0 }
         | if rank < last { EXTHDR_UNSEQ as u32 } else { 0 }
         | rank << 16
         | seen & (SECOND_DESTINATION | HOP_BY_HOP_SEEN)
         | if second { SECOND_DESTINATION } else { 0 }
-        | if rank == 1 { HOP_BY_HOP_SEEN } else { 0 };
-    // SAFETY: as above.
-    unsafe { core::ptr::write_volatile(&mut state.extensions, seen) };
+        | if rank == 1 { HOP_BY_HOP_SEEN } else { 0 }
 }
 
 /// In `state.extensions`: there were two headers of destination options.
@@ -357,15 +351,19 @@ const HOP_BY_HOP_SEEN: u32 = 1 << 25;
 
 /// Target address and link-layer address option of a neighbour solicitation or advertisement of `length` bytes.
 #[inline(always)]
-fn neighbour<P: Packet>(packet: P, state: &mut State, l4: u32, length: u32, kind: u8) {
+pub fn neighbour<P: Packet>(packet: P, l4: u32, length: u32, kind: u32) -> u32 {
+    let Some(state) = State::current() else {
+        return 0;
+    };
     if length < 24 || l4 > 1800 {
-        return;
+        return 0;
     }
     let Some(target) = packet.read::<16>(opaque32(l4 + 8)) else {
-        return;
+        return 0;
     };
     state.key.nd_target = target;
-    let wanted = if kind == ND_SOLICITATION {
+    let solicitation = kind == ND_SOLICITATION as u32;
+    let wanted = if solicitation {
         ND_OPTION_SOURCE
     } else {
         ND_OPTION_TARGET
@@ -374,32 +372,33 @@ fn neighbour<P: Packet>(packet: P, state: &mut State, l4: u32, length: u32, kind
     let mut i = 0;
     while i < MAX_ND_OPTIONS {
         if at + 8 > length {
-            return;
+            return 0;
         }
         let offset = opaque32(l4 + at);
         if offset > 1900 {
-            return;
+            return 0;
         }
         let Some([option, words, a0, a1, a2, a3, a4, a5]) = packet.read::<8>(offset) else {
-            return;
+            return 0;
         };
         if words == 0 {
-            return;
+            return 0;
         }
         // Longer ones are of other link layers than Ethernet (RFC 2464, 6).
         if option == wanted && words == 1 {
             let address = [a0, a1, a2, a3, a4, a5];
-            if kind == ND_SOLICITATION {
+            if solicitation {
                 state.key.l2_sender = address;
             } else {
                 state.key.l2_target = address;
             }
             state.nd_option = at + 2;
-            return;
+            return 0;
         }
         at = forget(&mut state.scratch, at + words as u32 * 8) & 0xfff;
         i += 1;
     }
+    0
 }
 
 /// The outermost label stack entry. What is behind it is not looked at, since nothing says what it is (OpenFlow 1.3.5, 7.2.3.8).

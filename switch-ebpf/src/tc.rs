@@ -139,6 +139,7 @@ stages!(
     __sk_buff,
     lime_tc_short_cut,
     lime_tc_parse,
+    lime_tc_neighbour,
     lime_tc_change,
     lime_tc_reshape,
     lime_tc_meter,

@@ -37,6 +37,7 @@ stages!(
     xdp_md,
     lime_xdp_short_cut,
     lime_xdp_parse,
+    lime_xdp_neighbour,
     lime_xdp_change,
     lime_xdp_reshape,
     lime_xdp_meter,
