@@ -1,6 +1,6 @@
 //! Map entries.
 
-use crate::{Action, CompactMask, DROP_REASONS, KEY_WORDS, MAX_ACTIONS};
+use crate::{Action, CompactMask, DROP_REASONS, HashSteps, KEY_WORDS, MAX_ACTIONS};
 
 /// Room for tables per switch: those that rules can be in, then [`crate::GROUP_TABLE`] and [`crate::METER_TABLE`].
 pub const MAX_TABLES: u32 = 64;
@@ -147,18 +147,22 @@ impl TableRef {
 }
 
 /// One mask of one table. A table's tuples lie in order of falling `max_priority`.
-#[repr(C, align(8))]
+///
+/// What a search reads of each comes first.
+#[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TupleEntry {
     /// No rule in this tuple has a higher priority.
     pub max_priority: u32,
     /// Unique on this host among all tuples of all tables, never 0: goes into the hash, and into [`RuleEntry::tuple`].
     pub id: u32,
+    /// From the hash of the tuple before in the table's run to that of this one.
+    pub steps: HashSteps,
     /// Which bits of the key the tuple's rules compare.
     pub mask: CompactMask,
 }
 
-const _: () = assert!(size_of::<TupleEntry>() == 160);
+const _: () = assert!(size_of::<TupleEntry>() == 256);
 
 /// [`RuleEntry::goto_table`]: none.
 pub const NO_TABLE: u8 = 0xff;
@@ -187,7 +191,7 @@ pub const RULE_LIVE: u32 = 1;
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RuleEntry {
-    /// [`crate::hash_key`] of `tuple` and `key`.
+    /// [`crate::hash_key`] of `tuple`, its mask, and `key`.
     pub hash: u32,
     /// [`TupleEntry::id`].
     pub tuple: u32,
@@ -207,8 +211,8 @@ pub struct RuleEntry {
     pub goto_table: u8,
     /// [`RULE_XDP`] ...
     pub flags: u8,
-    /// Words of `key` in use: [`CompactMask::count`] of the tuple.
-    pub key_words: u8,
+    /// Zero.
+    pub pad0: u8,
     /// How many of the actions are applied at once (apply-actions); the others are put into the packet's action set (write-actions).
     pub apply_count: u8,
     /// Switch slot.

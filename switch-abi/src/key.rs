@@ -153,7 +153,7 @@ impl CompactMask {
     }
 
     /// Which word of the key the one in place `at` is for.
-    fn index(&self, at: usize) -> usize {
+    pub(crate) fn index(&self, at: usize) -> usize {
         self.offset[at] as usize / 8 % KEY_WORDS
     }
 
@@ -175,69 +175,4 @@ impl CompactMask {
         }
         words
     }
-}
-
-const HASH_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// Factors of the words of a key, odd. They fit the immediate operand of a BPF instruction.
-const MIX: [u64; KEY_WORDS] = [
-    0x5f35_6495,
-    0x7c0d_5a37,
-    0x4b1f_9e6d,
-    0x6a09_e667,
-    0x3b67_ae85,
-    0x7a54_ff53,
-    0x510e_527f,
-    0x5b05_688d,
-    0x1f83_d9ab,
-    0x4be0_cd19,
-    0x6bdb_629b,
-    0x5167_b3d1,
-    0x7f4a_7c15,
-    0x2545_f491,
-    0x74ad_85eb,
-    0x6c62_272f,
-];
-
-/// Start of a hash within the tuple `tuple` ([`crate::TupleEntry::id`]).
-#[inline(always)]
-pub fn hash_start(tuple: u32) -> u64 {
-    (tuple as u64).wrapping_mul(HASH_FACTOR)
-}
-
-/// Takes the word in place `at` into a hash.
-#[inline(always)]
-pub fn hash_word(hash: u64, at: usize, word: u64) -> u64 {
-    hash.wrapping_add(word.wrapping_mul(MIX[at]))
-}
-
-/// Spreads a hash's bits, after [`hash_word`] for all words: the upper half depends on all of them.
-#[inline(always)]
-pub fn avalanche(hash: u64) -> u64 {
-    (hash ^ hash >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93)
-}
-
-/// The end of a hash.
-#[inline(always)]
-pub fn hash_end(hash: u64) -> u32 {
-    (avalanche(hash) >> 32) as u32
-}
-
-/// Hash of the first `count` words of a compact key ([`CompactMask::compact`]) within the tuple `tuple`
-/// ([`crate::TupleEntry::id`]). Kernel and agent must agree on it bit by bit.
-///
-/// The sum of the words, each times a factor of its own (a multilinear hash), with a final avalanche: the multiplications do not wait for
-/// each other, and three instructions per word are what a BPF program can afford. It is not keyed; a chain that grows past [`crate::MAX_CHAIN`] is refused by the agent.
-#[inline(always)]
-pub fn hash_key(tuple: u32, words: &[u64; KEY_WORDS], count: u32) -> u32 {
-    let mut h = hash_start(tuple);
-    let mut i = 0;
-    while i < KEY_WORDS {
-        if i as u32 >= count {
-            break;
-        }
-        h = hash_word(h, i, words[i]);
-        i += 1;
-    }
-    hash_end(h)
 }

@@ -17,6 +17,7 @@ mod action;
 mod entries;
 mod event;
 mod group;
+mod hash;
 mod key;
 mod meter;
 mod reason;
@@ -26,6 +27,7 @@ pub use action::*;
 pub use entries::*;
 pub use event::*;
 pub use group::*;
+pub use hash::*;
 pub use key::*;
 pub use meter::*;
 pub use reason::*;
@@ -33,7 +35,7 @@ pub use tunnel::*;
 
 /// Version of everything in this crate. Written to [`Meta`] in the pinned maps; an agent that finds
 /// another version there must not adopt them.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Names of the maps in the kernel object. Pinned under the same names.
 pub mod maps {

@@ -6,14 +6,14 @@ use crate::{
     meter,
     packet::opaque,
     set,
-    state::{MAX_STEPS, STEP_HELD, STEP_LIMIT, State},
+    state::{MAX_STEPS, STEP_HELD, STEP_LIMIT, State, clear},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
-    KEY_WORDS, MAX_ACTIONS, MAX_CHAIN, MAX_SWITCH_HOPS, MAX_TABLES, MAX_TUPLES, NO_TABLE,
-    PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT, RULE_PROMISED, RULE_XDP, SET_SLOT_GROUP, SET_SLOT_OUTPUT,
-    SWITCH_ACTIVE, SWITCH_HOLD, SWITCH_RELAY, SwitchEntry, TableRef, TupleEntry, hash_end,
-    hash_start, hash_word, op, part_word, serial_le, visible,
+    HASH_STEPS, HASH_WHOLE, HashStep, KEY_WORDS, MAX_ACTIONS, MAX_CHAIN, MAX_SWITCH_HOPS,
+    MAX_TABLES, MAX_TUPLES, MIX, NO_TABLE, PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT,
+    RULE_PROMISED, RULE_XDP, RuleEntry, SET_SLOT_GROUP, SET_SLOT_OUTPUT, SWITCH_ACTIVE, SWITCH_HOLD, SWITCH_RELAY,
+    SwitchEntry, TableRef, TupleEntry, hash_end, op, part_word, serial_le, visible,
 };
 
 /// [`State::end`]: the last rule has no goto.
@@ -233,8 +233,8 @@ pub fn enter_link(state: &mut State, slot: u32, link: u32, run_set: bool) -> u64
         actions::set_on_key(state);
     }
     state.set = 0;
-    state.key.metadata = 0;
-    state.key.tunnel_id = 0;
+    clear(&mut state.key.metadata);
+    clear(&mut state.key.tunnel_id);
     state.key.in_port = port.port_no;
     state.key.in_phy_port = port.port_no;
     state.switch_slot = port.switch_slot;
@@ -316,7 +316,8 @@ pub extern "C" fn lime_look_up() -> u32 {
         return 0;
     };
     let run = TableRef::from_word(load(word));
-    let (mut best, mut best_priority) = (0, 0);
+    // What a better rule has at least.
+    let (mut best, mut above, mut sum) = (0, 0, 0);
     // As wide as a place on the stack: the kernel does not follow a number that shares one.
     let mut i = 0u64;
     while i < MAX_TUPLES as u64 {
@@ -327,20 +328,30 @@ pub extern "C" fn lime_look_up() -> u32 {
         let Some(tuple) = TUPLES.get(at) else {
             break;
         };
-        if best != 0 && best_priority >= tuple.max_priority {
+        if above > tuple.max_priority {
             break;
         }
-        let hash = masked_hash(state, tuple);
+        sum = masked_sum(state, tuple, at, sum);
+        let hash = hash_end(sum, tuple.id);
         let Some(head) = BUCKETS.get(hash & bucket_mask()) else {
             break;
         };
-        let slot = skip_others(load(head), hash, tuple.id);
-        if slot != 0 {
-            let slot = lime_in_chain(slot, hash, at);
+        let head = load(head);
+        if head != 0 {
+            let mut slot = skip_others(head, hash, tuple.id);
+            let Some(first) = RULES.get(slot) else {
+                break;
+            };
+            // Seldom another: behind a longer chain, or behind versions that are not visible.
+            let found =
+                first.hash == hash && first.tuple == tuple.id && is_met(state, tuple, first);
+            if slot != 0 && !found {
+                slot = lime_in_chain(slot, hash, at);
+            }
             if let Some(rule) = RULES.get(slot) {
-                if slot != 0 && (best == 0 || rule.priority as u32 > best_priority) {
+                if slot != 0 && rule.priority as u32 >= above {
                     best = slot;
-                    best_priority = rule.priority as u32;
+                    above = rule.priority as u32 + 1;
                 }
             }
         }
@@ -349,22 +360,52 @@ pub extern "C" fn lime_look_up() -> u32 {
     best
 }
 
-/// [`switch_abi::hash_key`] of the state's key under the tuple's mask.
+/// The sum over the state's key under the mask of the tuple at `index`, from that under the mask before.
 #[inline(always)]
-fn masked_hash(state: &State, tuple: &TupleEntry) -> u32 {
+fn masked_sum(state: &State, tuple: &TupleEntry, index: u32, before: u64) -> u64 {
+    let steps = &tuple.steps;
+    if steps.count == HASH_WHOLE {
+        return lime_whole_sum(index);
+    }
     let key = (&raw const state.key).cast::<u8>();
-    let mut hash = hash_start(tuple.id);
+    let mut sum = before & steps.keep;
+    let mut i = 0;
+    while i < HASH_STEPS {
+        if i >= steps.count as usize {
+            break;
+        }
+        // SAFETY: `i` is below HASH_STEPS; an offset of 255 is still within the state that the key begins.
+        let (word, HashStep { mask, factor }) = unsafe {
+            let offset = *steps.offset.as_ptr().add(i) as usize;
+            (*key.add(offset).cast::<u64>(), *steps.step.as_ptr().add(i))
+        };
+        sum = sum.wrapping_add((word & mask).wrapping_mul(factor));
+        i += 1;
+    }
+    sum
+}
+
+/// The same, of all words of the mask. A global function, as [`lime_look_up`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lime_whole_sum(index: u32) -> u64 {
+    let (Some(state), Some(tuple)) = (State::current(), TUPLES.get(index)) else {
+        return 0;
+    };
+    let key = (&raw const state.key).cast::<u8>();
+    let mut sum = 0u64;
     let mut w = 0;
     while w < KEY_WORDS {
         if w as u32 >= tuple.mask.count {
             break;
         }
-        // Two at a time, for fewer ways through: behind the last word the mask is zero, and so is what that adds.
-        hash = hash_word(hash, w, masked_word(key, tuple, w));
-        hash = hash_word(hash, w + 1, masked_word(key, tuple, w + 1));
-        w += 2;
+        // SAFETY: `w` is below KEY_WORDS.
+        let offset = unsafe { *tuple.mask.offset.as_ptr().add(w) } as usize;
+        let factor = MIX[offset / 8 & (KEY_WORDS - 1)];
+        sum = sum.wrapping_add(masked_word(key, tuple, w).wrapping_mul(factor));
+        w += 1;
     }
-    hash_end(hash)
+    sum
 }
 
 /// What the tuple's mask leaves of the key, its word in place `w`.
@@ -375,6 +416,24 @@ fn masked_word(key: *const u8, tuple: &TupleEntry, w: usize) -> u64 {
         let offset = *tuple.mask.offset.as_ptr().add(w) as usize;
         *key.add(offset).cast::<u64>() & *tuple.mask.words.as_ptr().add(w)
     }
+}
+
+/// Whether a rule of the tuple has the state's key, and is visible.
+#[inline(always)]
+fn is_met(state: &State, tuple: &TupleEntry, rule: &RuleEntry) -> bool {
+    let key = (&raw const state.key).cast::<u8>();
+    let mut differs = 0;
+    let mut w = 0;
+    while w < KEY_WORDS {
+        if w as u32 >= tuple.mask.count {
+            break;
+        }
+        // Two at a time, for fewer ways through: behind the last word the mask is zero, and so is the rule's key.
+        differs |= masked_word(key, tuple, w) ^ rule.key[w];
+        differs |= masked_word(key, tuple, w + 1) ^ rule.key[w + 1];
+        w += 2;
+    }
+    differs == 0 && visible(load(&rule.valid_from), load(&rule.valid_to), state.clock)
 }
 
 /// Rules of another hash or tuple that a search passes over before it calls for help.
@@ -405,7 +464,6 @@ extern "C" fn lime_in_chain(mut slot: u32, hash: u32, index: u32) -> u32 {
     let (Some(state), Some(tuple)) = (State::current(), TUPLES.get(index)) else {
         return 0;
     };
-    let key = (&raw const state.key).cast::<u8>();
     let mut i = 0u64;
     while i < MAX_CHAIN as u64 {
         let Some(rule) = RULES.get(slot) else {
@@ -415,17 +473,7 @@ extern "C" fn lime_in_chain(mut slot: u32, hash: u32, index: u32) -> u32 {
             return 0;
         }
         if rule.hash == hash && rule.tuple == tuple.id {
-            let mut differs = 0;
-            let mut w = 0;
-            while w < KEY_WORDS {
-                if w as u32 >= tuple.mask.count {
-                    break;
-                }
-                differs |= masked_word(key, tuple, w) ^ rule.key[w];
-                differs |= masked_word(key, tuple, w + 1) ^ rule.key[w + 1];
-                w += 2;
-            }
-            if differs == 0 && visible(load(&rule.valid_from), load(&rule.valid_to), state.clock) {
+            if is_met(state, tuple, rule) {
                 return slot;
             }
         }

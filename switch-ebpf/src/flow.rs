@@ -6,7 +6,7 @@ use crate::{
     parse::{
         ETH_IPV4, ETH_IPV6, ETH_QINQ, ETH_VLAN, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP,
     },
-    state::{State, TAG_INLINE, TAG_METADATA, TAG_NONE},
+    state::{State, TAG_INLINE, TAG_METADATA, TAG_NONE, clear},
 };
 use switch_abi::{KEY_WORDS, VLAN_PRESENT};
 
@@ -106,8 +106,8 @@ pub fn read<P: Packet>(packet: P, state: &mut State, port: u32, network: u32, le
         word1 |= (proto as u64) << 48 | (a & 0xff00) << 48;
         words[3] = b >> 32;
         words[4] = c & 0xffff_ffff;
-        words[6] = 0;
-        words[7] = 0;
+        clear(&mut words[6]);
+        clear(&mut words[7]);
         ports = (c >> 32) as u32;
     } else if kind == ETH_IPV6.to_be() {
         if at + 44 > end {
@@ -168,19 +168,33 @@ pub fn fill(state: &mut State) {
     let ipv6 = flow.is_ipv6();
     let (tag, ttl, l3) = (flow.tag, flow.ttl, flow.l3);
     let in_port = state.in_port as u64;
-    let mut key = [0; KEY_WORDS];
-    key[0] = words[0] & !0xffff_ffff | in_port;
-    key[1] = words[1];
-    key[2] = words[2] & 0xffff_ffff_ffff;
-    key[3] = words[3];
-    key[4] = words[6];
-    key[5] = words[4];
-    key[6] = words[7];
-    key[7] = words[5] & 0xffff_ffff;
+    let key = [
+        words[0] & !0xffff_ffff | in_port,
+        words[1],
+        words[2] & 0xffff_ffff_ffff,
+        words[3],
+        words[6],
+        words[4],
+        words[7],
+        words[5] & 0xffff_ffff,
+    ];
     // The label's bytes: zero, four bits, and two bytes.
-    key[15] = in_port << 32 | words[2] >> 48 << 16 | words[5] >> 60 << 8;
+    let last = in_port << 32 | words[2] >> 48 << 16 | words[5] >> 60 << 8;
     state.proto = (words[1] >> 48) as u8 as u32;
-    state.key = switch_abi::FlowKey::from_words(key);
+    let to = (&raw mut state.key).cast::<u64>();
+    let mut at = 0;
+    while at < KEY_WORDS - 1 {
+        // SAFETY: the key has so many words.
+        let word = unsafe { &mut *to.add(at) };
+        if at < key.len() {
+            *word = key[at];
+        } else {
+            clear(word);
+        }
+        at += 1;
+    }
+    // SAFETY: as above.
+    unsafe { *to.add(KEY_WORDS - 1) = last };
     state.inner_tags = 0;
     state.nd_option = 0;
     state.extensions = 0;

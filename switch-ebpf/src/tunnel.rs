@@ -7,9 +7,9 @@ use crate::{
     state::{State, TAG_METADATA},
 };
 use switch_abi::{
-    DropReason, GENEVE_ETHERNET, KEY_WORDS, NETWORK_UNTAGGED, NetworkEntry, OPTION_CLASS,
-    OPTION_TYPE, OPTION_VERSION, OUTER_IPV4_LEN, OUTER_IPV6_LEN, TUNNEL_DELIVER, TUNNEL_GROUP,
-    TUNNEL_OPTION_LEN, TUNNEL_PORT, TunnelPeerKey, hash_key, serial_le,
+    DropReason, GENEVE_ETHERNET, NETWORK_UNTAGGED, NetworkEntry, OPTION_CLASS, OPTION_TYPE,
+    OPTION_VERSION, OUTER_IPV4_LEN, OUTER_IPV6_LEN, TUNNEL_DELIVER, TUNNEL_GROUP,
+    TUNNEL_OPTION_LEN, TUNNEL_PORT, TunnelPeerKey, hash_end, hash_word, serial_le,
 };
 
 /// What is in front of the tenant's frame, over IPv4.
@@ -27,7 +27,7 @@ const OPTION_LEN: u8 = 4;
 /// Source ports of tunnel frames: the dynamic range (RFC 6335), for the underlay's load balancing.
 const SOURCE_PORT_BASE: u32 = 0xc000;
 /// Words of the key that a flow is told by: up to the L4 ports.
-const SOURCE_PORT_WORDS: u32 = 8;
+const SOURCE_PORT_WORDS: usize = 8;
 /// Tags older than this against the local clock are not from this round of serial numbers.
 const TAG_WINDOW: u32 = 1 << 30;
 /// First byte of the addresses that this host's own frames have on the recirculation device; from anywhere else they are forged.
@@ -85,8 +85,14 @@ pub fn build<P: Packet>(packet: P, state: &mut State) -> Option<u32> {
 #[inline(always)]
 pub fn source_port(state: &mut State) {
     if state.source_port == 0 {
-        let words: &[u64; KEY_WORDS] = state.key.words();
-        state.source_port = SOURCE_PORT_BASE | hash_key(1, words, SOURCE_PORT_WORDS) & 0x3fff;
+        let words = state.key.words();
+        let mut sum = 0;
+        let mut at = 0;
+        while at < SOURCE_PORT_WORDS {
+            sum = hash_word(sum, at, words[at]);
+            at += 1;
+        }
+        state.source_port = SOURCE_PORT_BASE | hash_end(sum, 1) & 0x3fff;
     }
 }
 

@@ -21,7 +21,7 @@ use super::state::{Network, Switch, Tuple};
 use super::{Adopted, AdoptedNetwork, Datapath, Result};
 
 /// Which tuple of which table a tuple id stands for.
-type TupleIndex = BTreeMap<u32, (SwitchId, u8)>;
+type TupleIndex = BTreeMap<u32, (SwitchId, u8, CompactMask)>;
 
 impl Datapath {
     /// Rebuilds everything from the maps. Waits for a grace period.
@@ -299,12 +299,13 @@ impl Datapath {
                     let entry = self.store.maps.tuples.read(i);
                     table_state.published.push((entry.max_priority, entry.id));
                     if entry.id != 0 && entry.id < len && !index.contains_key(&entry.id) {
-                        index.insert(entry.id, (id, table as u8));
                         let mask = entry.mask.expand();
+                        let compact = CompactMask::new(&mask);
+                        index.insert(entry.id, (id, table as u8, compact));
                         table_state.tuples.push(Tuple {
                             id: entry.id,
                             mask,
-                            compact: CompactMask::new(&mask),
+                            compact,
                             priorities: BTreeMap::new(),
                         });
                     }
@@ -356,7 +357,7 @@ impl Datapath {
     fn adopt_rule(&mut self, bucket: u32, slot: u32, tuples: &TupleIndex) -> bool {
         let entry = self.store.maps.rules.read(slot);
         let id = RuleId(entry.rule_id);
-        let Some(&(switch_id, table)) = tuples.get(&entry.tuple) else {
+        let Some(&(switch_id, table, mask)) = tuples.get(&entry.tuple) else {
             return false;
         };
         let Some(switch) = self.switches.get_mut(&switch_id) else {
@@ -371,7 +372,7 @@ impl Datapath {
             && id.0 != 0
             && !network.rules.contains_key(&id)
             && (entry.switch_slot, entry.table) == (switch.slot, table)
-            && entry.hash == hash_key(entry.tuple, &entry.key, entry.key_words.into())
+            && entry.hash == hash_key(entry.tuple, &mask, &entry.key)
             && entry.hash & self.store.bucket_mask == bucket
             && entry.apply_count <= entry.action_count
             && entry.action_count as usize <= entry.actions.len();

@@ -8,8 +8,8 @@ use std::mem::offset_of;
 use lime_core::flow::Rule;
 use lime_core::{Epoch, PortNo, RuleId};
 use switch_abi::{
-    CompactMask, FlowKey, GROUP_TABLE, MAX_METER_BANDS, MAX_TUPLES, NO_TABLE, PORT_NONE, PortEntry,
-    RULE_LIVE, RuleCounters, RuleEntry, TableRef, TupleEntry, hash_key,
+    CompactMask, FlowKey, GROUP_TABLE, HashSteps, MAX_METER_BANDS, MAX_TUPLES, NO_TABLE, PORT_NONE,
+    PortEntry, RULE_LIVE, RuleCounters, RuleEntry, TableRef, TupleEntry, hash_key,
 };
 
 use super::chains::{position, unlink};
@@ -113,7 +113,7 @@ impl Writer<'_> {
         };
         let state = &self.switch.tables[table as usize].tuples[tuple];
         let key = state.compact.compact(&key);
-        let hash = hash_key(state.id, &key, state.compact.count);
+        let hash = hash_key(state.id, &state.compact, &key);
         let buckets = &self.store.maps.buckets;
         buckets.prefetch(hash & self.store.bucket_mask);
         let entry = RuleEntry {
@@ -127,7 +127,7 @@ impl Writer<'_> {
             action_count: compiled.count,
             goto_table: rule.goto_table.unwrap_or(NO_TABLE),
             flags: compiled.flags,
-            key_words: state.compact.count as u8,
+            pad0: 0,
             apply_count: compiled.apply,
             switch_slot: self.switch.slot,
             rule_id: id.0,
@@ -382,14 +382,17 @@ impl Writer<'_> {
     fn publish_table(&mut self, index: usize, run: TableRef, wanted: Vec<(u32, u32)>) {
         let table = &mut self.switch.tables[index];
         let maps = &self.store.maps;
+        let mut before = None;
         for (i, &(max_priority, id)) in wanted.iter().enumerate() {
             if let Some(tuple) = table.tuples.iter().find(|t| t.id == id) {
                 let entry = TupleEntry {
-                    mask: tuple.compact,
                     max_priority,
                     id,
+                    steps: HashSteps::new(before, &tuple.mask),
+                    mask: tuple.compact,
                 };
                 maps.tuples.write(run.start + i as u32, &entry);
+                before = Some(&tuple.mask);
             }
         }
         maps.tables

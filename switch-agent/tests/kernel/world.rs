@@ -357,7 +357,6 @@ impl World {
         let xdp = outputs <= 1 && last && !actions.iter().any(|a| tc_only.contains(&a.op));
         let mut entry = RuleEntry {
             key: CompactMask::new(&mask).compact(&key),
-            key_words: CompactMask::new(&mask).count as u8,
             apply_count: actions.len() as u8,
             valid_from: 1,
             priority,
@@ -395,17 +394,22 @@ impl World {
                         mask: CompactMask::new(mask),
                         max_priority: priority,
                         id: next_id,
+                        ..TupleEntry::default()
                     });
                     rule.tuple = next_id;
                     next_id += 1;
                 }
             }
-            rule.hash = hash_key(rule.tuple, &rule.key, rule.key_words.into());
+            rule.hash = hash_key(rule.tuple, &CompactMask::new(mask), &rule.key);
         }
         let mut start = 1;
         for ((switch, table), run) in &mut tuples {
             run.sort_by_key(|t| std::cmp::Reverse(t.max_priority));
-            for (i, tuple) in run.iter().enumerate() {
+            let mut before = None;
+            for (i, tuple) in run.iter_mut().enumerate() {
+                let mask = tuple.mask.expand();
+                tuple.steps = HashSteps::new(before.as_ref(), &mask);
+                before = Some(mask);
                 self.set(maps::TUPLES, start + i as u32, *tuple);
             }
             let word = TableRef {

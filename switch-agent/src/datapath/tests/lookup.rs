@@ -4,7 +4,9 @@ use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
 use lime_core::{Epoch, RuleId, SwitchId};
-use switch_abi::{FlowKey, MAX_CHAIN, RuleEntry, TableRef, hash_key, visible};
+use switch_abi::{
+    FlowKey, HASH_WHOLE, HashStep, MAX_CHAIN, RuleEntry, TableRef, hash_end, hash_word, visible,
+};
 
 use super::super::Datapath;
 use super::super::state::Switch;
@@ -26,7 +28,7 @@ impl Datapath {
             .load(Ordering::Acquire);
         let run = TableRef::from_word(word);
         let mut best: Option<RuleEntry> = None;
-        let mut last = u32::MAX;
+        let (mut last, mut sum) = (u32::MAX, 0);
         for i in run.start..run.start + run.count {
             let tuple = maps.tuples.read(i);
             assert!(tuple.max_priority <= last, "tuples lie in falling priority");
@@ -35,7 +37,15 @@ impl Datapath {
                 break;
             }
             let masked = tuple.mask.compact(key);
-            let hash = hash_key(tuple.id, &masked, tuple.mask.count);
+            sum = match tuple.steps.count {
+                HASH_WHOLE => masked_sum(&tuple.mask.expand(), key),
+                count => (0..count.into()).fold(sum & tuple.steps.keep, |sum, i| {
+                    let word = key.words()[tuple.steps.offset[i] as usize / 8];
+                    let HashStep { mask, factor } = tuple.steps.step[i];
+                    sum.wrapping_add((word & mask).wrapping_mul(factor))
+                }),
+            };
+            let hash = hash_end(sum, tuple.id);
             let mut slot = maps.buckets.get(hash & self.store.bucket_mask, 0);
             let mut steps = 0;
             while slot != 0 {
@@ -58,4 +68,10 @@ impl Datapath {
         }
         best.map(|rule| (RuleId(rule.rule_id), rule))
     }
+}
+
+fn masked_sum(mask: &FlowKey, key: &FlowKey) -> u64 {
+    let masked = key.masked(mask);
+    let words = masked.words().iter().enumerate();
+    words.fold(0, |sum, (at, &word)| hash_word(sum, at, word))
 }
