@@ -179,6 +179,10 @@ pub struct State {
     pub flow: crate::flow::Flow,
     /// For [`crate::cache`].
     pub memo: crate::cache::Memo,
+    /// Packets of new flows of late, less what others made up for; kept from packet to packet.
+    pub vain: u32,
+    /// Packets for which nothing is to be looked for in the cache; kept as well.
+    pub pause: u32,
     /// 1: what is to be looked up next is a part of a group: `part` of `group`.
     pub grouping: u32,
     pub group: u32,

@@ -244,13 +244,46 @@ fn a_scan_does_not_push_out_what_is_remembered() {
     }
     change_secretly(&mut w, 2, &[output(3)]);
     for i in 0..4 * FLOWS {
-        let mut frame = udp4(b"scan");
-        frame[26..30].copy_from_slice(&(0x0b00_0000 + i).to_be_bytes());
-        w.run(Mode::Xdp, &frame)
+        w.run(Mode::Xdp, &scan(i))
             .expect(Verdict::Redirect, &OTHER_PORT);
+        // Often enough that it goes on being looked for.
+        if i % 8 == 7 {
+            w.run(Mode::Xdp, &udp4(b"kept"))
+                .expect(Verdict::Redirect, &BOTH_RULES);
+        }
     }
-    w.run(Mode::Xdp, &udp4(b"kept"))
-        .expect(Verdict::Redirect, &BOTH_RULES);
+}
+
+#[test]
+fn a_long_scan_stops_the_looking_for_a_while() {
+    stay_on_one_cpu();
+    for mode in BOTH {
+        let mut w = world();
+        for _ in 0..3 {
+            w.run(mode, &udp4(b"kept"))
+                .expect(Verdict::Redirect, &BOTH_RULES);
+        }
+        change_secretly(&mut w, 2, &[output(3)]);
+        for i in 0..64 {
+            w.run(mode, &scan(i)).expect(Verdict::Redirect, &OTHER_PORT);
+        }
+        // For so many packets nothing is looked for.
+        for _ in 0..1024 {
+            w.run(mode, &udp4(b"kept"))
+                .expect(Verdict::Redirect, &OTHER_PORT);
+        }
+        for _ in 0..100 {
+            w.run(mode, &udp4(b"kept"))
+                .expect(Verdict::Redirect, &BOTH_RULES);
+        }
+    }
+}
+
+/// A packet of a flow that no other packet is of.
+fn scan(number: u32) -> Vec<u8> {
+    let mut frame = udp4(b"scan");
+    frame[26..30].copy_from_slice(&(0x0b00_0000 + number).to_be_bytes());
+    frame
 }
 
 /// Each CPU remembers for itself.
