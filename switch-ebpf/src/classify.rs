@@ -12,7 +12,7 @@ use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
     HASH_STEPS, HASH_WHOLE, HashStep, KEY_WORDS, MAX_ACTIONS, MAX_CHAIN, MAX_SWITCH_HOPS,
     MAX_TABLES, MAX_TUPLES, MIX, NO_TABLE, PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT,
-    RULE_PROMISED, RULE_XDP, RuleEntry, SET_SLOT_GROUP, SET_SLOT_OUTPUT, SWITCH_ACTIVE, SWITCH_HOLD, SWITCH_RELAY,
+    RULE_PROMISED, RULE_XDP, SET_SLOT_GROUP, SET_SLOT_OUTPUT, SWITCH_ACTIVE, SWITCH_HOLD, SWITCH_RELAY,
     SwitchEntry, TableRef, TupleEntry, hash_end, op, part_word, serial_le, visible,
 };
 
@@ -338,20 +338,14 @@ pub extern "C" fn lime_look_up() -> u32 {
         };
         let head = load(head);
         if head != 0 {
-            let mut slot = skip_others(head, hash, tuple.id);
-            let Some(first) = RULES.get(slot) else {
-                break;
-            };
-            // Seldom another: behind a longer chain, or behind versions that are not visible.
-            let found =
-                first.hash == hash && first.tuple == tuple.id && is_met(state, tuple, first);
-            if slot != 0 && !found {
-                slot = lime_in_chain(slot, hash, at);
-            }
-            if let Some(rule) = RULES.get(slot) {
-                if slot != 0 && rule.priority as u32 >= above {
-                    best = slot;
-                    above = rule.priority as u32 + 1;
+            let slot = skip_others(head, hash, tuple.id);
+            if slot != 0 {
+                let slot = lime_in_chain(slot, hash, at);
+                if let Some(rule) = RULES.get(slot) {
+                    if slot != 0 && rule.priority as u32 >= above {
+                        best = slot;
+                        above = rule.priority as u32 + 1;
+                    }
                 }
             }
         }
@@ -418,24 +412,6 @@ fn masked_word(key: *const u8, tuple: &TupleEntry, w: usize) -> u64 {
     }
 }
 
-/// Whether a rule of the tuple has the state's key, and is visible.
-#[inline(always)]
-fn is_met(state: &State, tuple: &TupleEntry, rule: &RuleEntry) -> bool {
-    let key = (&raw const state.key).cast::<u8>();
-    let mut differs = 0;
-    let mut w = 0;
-    while w < KEY_WORDS {
-        if w as u32 >= tuple.mask.count {
-            break;
-        }
-        // Two at a time, for fewer ways through: behind the last word the mask is zero, and so is the rule's key.
-        differs |= masked_word(key, tuple, w) ^ rule.key[w];
-        differs |= masked_word(key, tuple, w + 1) ^ rule.key[w + 1];
-        w += 2;
-    }
-    differs == 0 && visible(load(&rule.valid_from), load(&rule.valid_to), state.clock)
-}
-
 /// Rules of another hash or tuple that a search passes over before it calls for help.
 const SKIPPED: u32 = 2;
 
@@ -464,6 +440,7 @@ extern "C" fn lime_in_chain(mut slot: u32, hash: u32, index: u32) -> u32 {
     let (Some(state), Some(tuple)) = (State::current(), TUPLES.get(index)) else {
         return 0;
     };
+    let key = (&raw const state.key).cast::<u8>();
     let mut i = 0u64;
     while i < MAX_CHAIN as u64 {
         let Some(rule) = RULES.get(slot) else {
@@ -473,7 +450,18 @@ extern "C" fn lime_in_chain(mut slot: u32, hash: u32, index: u32) -> u32 {
             return 0;
         }
         if rule.hash == hash && rule.tuple == tuple.id {
-            if is_met(state, tuple, rule) {
+            let mut differs = 0;
+            let mut w = 0;
+            while w < KEY_WORDS {
+                if w as u32 >= tuple.mask.count {
+                    break;
+                }
+                // Two at a time, for fewer ways through: behind the last word the mask is zero, and so is the rule's key.
+                differs |= masked_word(key, tuple, w) ^ rule.key[w];
+                differs |= masked_word(key, tuple, w + 1) ^ rule.key[w + 1];
+                w += 2;
+            }
+            if differs == 0 && visible(load(&rule.valid_from), load(&rule.valid_to), state.clock) {
                 return slot;
             }
         }

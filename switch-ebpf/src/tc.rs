@@ -6,6 +6,8 @@ use crate::{
     state::{State, TAG_INLINE, TAG_METADATA, TAG_NONE},
     tunnel::{STRIP_IPV4, STRIP_IPV6},
 };
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::generated::{
@@ -231,9 +233,10 @@ impl Packet for Tc {
                 return Some(gather(at));
             }
             // Not in the linear part.
-            let mut bytes = [0; N];
-            (bpf_skb_load_bytes(self.0.cast(), offset, bytes.as_mut_ptr().cast(), N as u32) == 0)
-                .then_some(bytes)
+            let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+            let result =
+                bpf_skb_load_bytes(self.0.cast(), offset, bytes.as_mut_ptr().cast(), N as u32);
+            (result == 0).then(|| bytes.assume_init())
         }
     }
 

@@ -5,6 +5,8 @@ use crate::{
     packet::{Packet, bounded, gather, opaque, stages},
     state::{State, TAG_INLINE, TAG_NONE},
 };
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
     helpers::generated::{
@@ -113,12 +115,13 @@ impl Packet for Xdp {
             // SAFETY: `linear` checked the bounds.
             return Some(unsafe { gather(at) });
         }
-        let mut bytes = [0; N];
-        // SAFETY: the buffer has N bytes.
-        let result = unsafe {
-            bpf_xdp_load_bytes(self.0, offset & 0x7ff, bytes.as_mut_ptr().cast(), N as u32)
-        };
-        (result == 0).then_some(bytes)
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the buffer has N bytes, and the helper has written them when it succeeds.
+        unsafe {
+            let result =
+                bpf_xdp_load_bytes(self.0, offset & 0x7ff, bytes.as_mut_ptr().cast(), N as u32);
+            (result == 0).then(|| bytes.assume_init())
+        }
     }
 
     #[inline(always)]
