@@ -12,8 +12,8 @@ use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
     HASH_STEPS, HASH_WHOLE, HashStep, KEY_WORDS, MAX_ACTIONS, MAX_CHAIN, MAX_SWITCH_HOPS,
     MAX_TABLES, MAX_TUPLES, MIX, NO_TABLE, PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT,
-    RULE_PROMISED, RULE_XDP, SET_SLOT_GROUP, SET_SLOT_OUTPUT, SWITCH_ACTIVE, SWITCH_HOLD, SWITCH_RELAY,
-    SwitchEntry, TableRef, TupleEntry, hash_end, op, part_word, serial_le, visible,
+    RULE_PROMISED, RULE_XDP, SET_SLOT_GROUP, SET_SLOT_OUTPUT, SWITCH_ACTIVE, SWITCH_HOLD,
+    SWITCH_RELAY, SwitchEntry, TableRef, TupleEntry, hash_end, op, part_word, serial_le, visible,
 };
 
 /// [`State::end`]: the last rule has no goto.
