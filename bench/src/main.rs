@@ -19,6 +19,7 @@ mod ruleset;
 mod settings;
 mod site;
 mod stats;
+mod stores;
 mod syscall;
 mod throughput;
 mod turns;

@@ -2,7 +2,8 @@
 //! and by the data path's own interface, each beside one `bpf()` call per rule.
 
 use anyhow::{Context, Result};
-use lime_core::{Epoch, NetworkId, SwitchId};
+use lime_core::flow::Rule;
+use lime_core::{Epoch, NetworkId, RuleId, SwitchId};
 use switch_agent::datapath::{Datapath, Limits};
 
 use crate::api::{BATCH, Installation};
@@ -12,6 +13,7 @@ use crate::report::{Bar, Figure, Report};
 use crate::ruleset;
 use crate::settings::active;
 use crate::site::Site;
+use crate::stores::{Entries, Order};
 use crate::syscall::{self, PerRule};
 
 const HOST: &str = "a";
@@ -26,6 +28,7 @@ pub async fn run(options: &Options, report: &mut Report) {
     let staged = by_datapath(options).await;
     let staged = staged.and_then(|rates| figure(name, &rates));
     report.add_or_fail(name, staged.map(|f| f.bar(Bar::AtLeast(50.0))));
+    floors(options, report);
     if options.only_bars(Group::Rules) {
         return;
     }
@@ -54,7 +57,7 @@ async fn end_to_end(options: &Options) -> Result<Rates> {
             .await?;
         rates.0.push(COUNT as f64 / seconds);
         installation.delete_switch(&switch).await?;
-        rates.1.push(reference.write(COUNT as u32)?);
+        rates.1.push(reference.write()?);
     }
     Ok(rates)
 }
@@ -69,7 +72,38 @@ async fn by_datapath(options: &Options) -> Result<Rates> {
         rates
             .0
             .push(tokio::task::block_in_place(|| stage(&mut datapath, round))?);
-        rates.1.push(reference.write(COUNT as u32)?);
+        rates.1.push(reference.write()?);
+    }
+    Ok(rates)
+}
+
+/// What no way of writing entries gets above, beside the same reference: their bytes alone, in two orders, and with the rules read too.
+fn floors(options: &Options, report: &mut Report) {
+    let ways: [(&str, Floor); 3] = [
+        ("rules/floor/stores-in-sequence", |entries, _| {
+            entries.store(Order::Sequential)
+        }),
+        ("rules/floor/stores-at-random", |entries, _| {
+            entries.store(Order::Random)
+        }),
+        ("rules/floor/reads-and-stores", Entries::read_and_store),
+    ];
+    for (name, floor) in ways {
+        let rates = tokio::task::block_in_place(|| floor_rates(options, floor));
+        report.add_or_fail(name, rates.and_then(|rates| figure(name, &rates)));
+    }
+}
+
+type Floor = fn(&mut Entries, &[(RuleId, Rule)]) -> Result<f64>;
+
+fn floor_rates(options: &Options, floor: Floor) -> Result<Rates> {
+    let mut reference = PerRule::new(COUNT as u32)?;
+    let mut entries = Entries::new(COUNT as u32)?;
+    let mut rates = (Vec::new(), Vec::new());
+    for _ in 0..options.pick(15, 2) {
+        let rules = ruleset::numbered(COUNT, MASKS, 1);
+        rates.0.push(floor(&mut entries, &rules)?);
+        rates.1.push(reference.write()?);
     }
     Ok(rates)
 }

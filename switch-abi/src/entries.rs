@@ -235,15 +235,24 @@ pub struct RuleEntry {
     pub metadata: u64,
     /// Bits that write-metadata changes; 0: none.
     pub metadata_mask: u64,
+    /// Compiled actions: the first three in the same cache line as the metadata.
+    pub actions: [Action; MAX_ACTIONS],
     /// Of a meter's head, for each of its bands: [`crate::band_charge`]. The programs write it.
     pub times: [u64; crate::MAX_METER_BANDS],
-    /// Compiled actions.
-    pub actions: [Action; MAX_ACTIONS],
 }
 
 const _: () = assert!(size_of::<RuleEntry>() == 512);
 const _: () = assert!(core::mem::offset_of!(RuleEntry, rule_id) == 32);
 const _: () = assert!(core::mem::offset_of!(RuleEntry, key) == 64);
+
+impl RuleEntry {
+    /// The entry as words.
+    #[inline(always)]
+    pub fn words(&self) -> &[u64; size_of::<Self>() / size_of::<u64>()] {
+        // SAFETY: repr(C), align(64), without implicit padding (the sizes of the fields add up to 512); every bit pattern is a valid u64.
+        unsafe { &*(self as *const Self).cast() }
+    }
+}
 
 /// Packets and bytes that matched a rule, of one CPU. Only that CPU writes it.
 #[repr(C, align(8))]

@@ -17,7 +17,7 @@ use switch_abi::{
 use super::classifier::release_port_if_unused;
 use super::peers::Peer;
 use super::slots::{RunPool, SlotPool};
-use super::state::{Network, Switch, Tuple};
+use super::state::{Network, Switch, Tuple, free_rule};
 use super::{Adopted, AdoptedNetwork, Datapath, Result};
 
 /// Which tuple of which table a tuple id stands for.
@@ -450,7 +450,7 @@ impl Datapath {
         let live_at = offset_of!(RuleEntry, live);
         for slot in (1..maps.rules.len()).filter(|&slot| !kept[slot as usize]) {
             if maps.rules.get(slot, live_at) != 0 {
-                maps.rules.publish(slot, live_at, 0);
+                free_rule(maps, self.store.cpus, self.store.rule_stride, slot);
             }
         }
         let pools = &mut self.store.pools;

@@ -1,4 +1,4 @@
-//! Writing rules: bucket chains, tuples and the runs that tables point to.
+//! Writing rules: tuples, the runs that tables point to, and ports by their numbers. How a batch of rules is written is in `batch`.
 //!
 //! A rule is complete before it is linked, and linked before its epoch can be reached, so a packet never sees half of one. Chains
 //! are linked by single words; runs are never changed, a changed table gets a new one.
@@ -6,17 +6,16 @@
 use std::mem::offset_of;
 
 use lime_core::flow::Rule;
-use lime_core::{Epoch, PortNo, RuleId};
+use lime_core::{PortNo, RuleId};
 use switch_abi::{
-    CompactMask, FlowKey, GROUP_TABLE, HashSteps, MAX_METER_BANDS, MAX_TUPLES, NO_TABLE, PORT_NONE,
-    PortEntry, RULE_LIVE, RuleCounters, RuleEntry, TableRef, TupleEntry, hash_key,
+    CompactMask, FlowKey, HashSteps, MAX_TUPLES, PORT_NONE, PortEntry, RuleEntry, TableRef, TupleEntry,
 };
 
-use super::chains::{position, unlink};
+use super::chains::unlink;
+use super::common::Shapes;
 use super::compile::Compiled;
 use super::index::IdMap;
-use super::mapped::prefetch;
-use super::parts::{actions_of, key_of, ports_of, table_of};
+use super::parts::{actions_of, ports_of, table_of};
 use super::state::{Network, Store, Switch, Table, Tuple};
 use super::{DatapathError, Result};
 
@@ -25,13 +24,6 @@ use super::{DatapathError, Result};
 pub(crate) struct PortNumbers {
     pub(crate) slots: IdMap<(u32, u32), u32>,
     pub(crate) references: Vec<u32>,
-}
-
-/// A rule that is ready to be linked: all of its entry but the slot and what follows it in its chain.
-struct Prepared {
-    entry: RuleEntry,
-    /// Index of its tuple in its table.
-    tuple: usize,
 }
 
 /// Writes the rules of one switch.
@@ -43,118 +35,8 @@ pub(crate) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes and links rules: all of them or, after an error, none. Their tables must be published before they can be found.
-    ///
-    /// Where a rule goes is looked up in memory that no cache holds. So rules are made ready a few at a time, and what one of them needs is
-    /// fetched while others are worked on.
-    pub(crate) fn add_all<'r>(
-        &mut self,
-        mut rules: impl Iterator<Item = (RuleId, &'r Rule, Epoch, Option<Epoch>)>,
-    ) -> Result<Vec<RuleId>> {
-        const AT_ONCE: usize = 32;
-        let mut added = Vec::with_capacity(rules.size_hint().0);
-        let mut group = Vec::with_capacity(AT_ONCE);
-        let mut ready = Vec::with_capacity(AT_ONCE);
-        loop {
-            group.clear();
-            group.extend(rules.by_ref().take(AT_ONCE));
-            if group.is_empty() {
-                return Ok(added);
-            }
-            for (_, rule, _, _) in &group {
-                prefetch(rule.matching.fields().as_ptr());
-                prefetch(rule.actions.as_ptr());
-            }
-            ready.clear();
-            let mut result = group.iter().try_for_each(|&(id, rule, from, to)| {
-                ready.push(self.prepare(id, rule, from, to)?);
-                Ok(())
-            });
-            self.prefetch_chains(&ready);
-            let mut linked = 0;
-            if result.is_ok() {
-                result = ready.iter().try_for_each(|prepared| {
-                    self.link(prepared)?;
-                    linked += 1;
-                    Ok(())
-                });
-            }
-            added.extend(ready[..linked].iter().map(|p| RuleId(p.entry.rule_id)));
-            if let Err(e) = result {
-                for prepared in &ready[linked..] {
-                    self.release_unused_ports(&prepared.entry);
-                }
-                for id in added {
-                    self.remove(id);
-                }
-                return Err(e);
-            }
-        }
-    }
-
-    /// Everything about a rule that does not depend on others.
-    fn prepare(
-        &mut self,
-        id: RuleId,
-        rule: &Rule,
-        from: Epoch,
-        to: Option<Epoch>,
-    ) -> Result<Prepared> {
-        check(id, rule)?;
-        let (key, mask) = key_of(rule);
-        let compiled = self.compile_actions(id, rule)?;
-        let table = table_of(rule);
-        let tuple = match self.tuple(table, &mask) {
-            Ok(tuple) => tuple,
-            Err(e) => {
-                self.release_outputs(rule);
-                return Err(e);
-            }
-        };
-        let state = &self.switch.tables[table as usize].tuples[tuple];
-        let key = state.compact.compact(&key);
-        let hash = hash_key(state.id, &state.compact, &key);
-        let buckets = &self.store.maps.buckets;
-        buckets.prefetch(hash & self.store.bucket_mask);
-        let entry = RuleEntry {
-            hash,
-            tuple: state.id,
-            next: 0,
-            valid_from: from.0,
-            valid_to: to.map_or(0, |to| to.0),
-            priority: rule.priority,
-            table,
-            action_count: compiled.count,
-            goto_table: rule.goto_table.unwrap_or(NO_TABLE),
-            flags: compiled.flags,
-            pad0: 0,
-            apply_count: compiled.apply,
-            switch_slot: self.switch.slot,
-            rule_id: id.0,
-            cookie: rule.cookie,
-            live: RULE_LIVE,
-            idle_timeout: rule.idle_timeout.into(),
-            meter: rule.meter.unwrap_or(0),
-            pad: 0,
-            key,
-            metadata: compiled.metadata,
-            metadata_mask: compiled.metadata_mask,
-            times: [0; MAX_METER_BANDS],
-            actions: compiled.actions,
-        };
-        Ok(Prepared { entry, tuple })
-    }
-
-    /// Has the processor fetch the first rules of the chains that rules go into.
-    fn prefetch_chains(&self, ready: &[Prepared]) {
-        let maps = &self.store.maps;
-        for prepared in ready {
-            let bucket = prepared.entry.hash & self.store.bucket_mask;
-            maps.rules.prefetch(maps.buckets.get(bucket, 0));
-        }
-    }
-
-    fn compile_actions(&mut self, id: RuleId, rule: &Rule) -> Result<Compiled> {
+    /// Compiles a rule's actions; ports that it names and that are not there get slots.
+    pub(super) fn compile_actions(&mut self, id: RuleId, rule: &Rule) -> Result<Compiled> {
         let compiled = actions_of(rule, |port| self.port_slot(port));
         compiled.map_err(|e| {
             self.release_outputs(rule);
@@ -188,13 +70,7 @@ impl Writer<'_> {
         Ok(slot)
     }
 
-    fn release_unused_ports(&mut self, entry: &RuleEntry) {
-        for slot in outputs(entry) {
-            self.release_port(slot);
-        }
-    }
-
-    /// The same for a rule that was not compiled to its end.
+    /// Gives back slots of ports that only a rule that is not to be written names.
     fn release_outputs(&mut self, rule: &Rule) {
         for port in ports_of(rule) {
             if let Some(&slot) = self.numbers.slots.get(&(self.switch.slot, port.0)) {
@@ -203,76 +79,38 @@ impl Writer<'_> {
         }
     }
 
-    fn release_port(&mut self, slot: u32) {
+    pub(super) fn release_port(&mut self, slot: u32) {
         release_port_if_unused(self.store, self.numbers, slot);
     }
 
-    /// Writes a rule and links it into its chain.
-    fn link(&mut self, prepared: &Prepared) -> Result<()> {
-        let Prepared { entry, tuple } = prepared;
-        let id = RuleId(entry.rule_id);
-        let bucket = entry.hash & self.store.bucket_mask;
-        // Taking a slot may free others, but changes no chain.
-        let position = position(self.store, bucket, entry)?;
-        let limit = self.store.rule_stride - 1;
-        let slot = self.store.take(
-            |pools| &mut pools.rules,
-            || no_space_for_rules("rules", limit),
-        )?;
-        if let Some(there) = self.network.rules.insert(id, slot.index) {
-            self.network.rules.insert(id, there);
-            // It was on no chain: no program can have seen it.
-            self.store.pools.rules.give(slot.index);
-            return Err(DatapathError::invalid(
-                format!("rule {id}"),
-                "it is already there; a changed rule has another id",
-            ));
-        }
-        if !slot.fresh {
-            zero_rule_counters(self.store, slot.index);
-        }
-        let slot = slot.index;
-        let maps = &self.store.maps;
-        // Nobody looks at actions beyond the last.
-        let unused = size_of::<switch_abi::Action>()
-            * (switch_abi::MAX_ACTIONS - entry.action_count as usize);
-        maps.rules
-            .write_front(slot, entry, size_of::<RuleEntry>() - unused);
-        let next_at = offset_of!(RuleEntry, next);
-        maps.rules.publish(slot, next_at, position.next);
-        match position.after {
-            0 => maps.buckets.publish(bucket, 0, slot),
-            after => maps.rules.publish(after, next_at, slot),
-        }
-        for slot in outputs(entry) {
-            self.numbers.references[slot as usize] += 1;
-        }
-        let table = &mut self.switch.tables[entry.table as usize];
-        let tuple = &mut table.tuples[*tuple];
-        if tuple.max_priority().is_none_or(|max| max < entry.priority) {
-            table.dirty = true;
-        }
-        *tuple.priorities.entry(entry.priority).or_default() += 1;
-        Ok(())
+    /// Index of what the rules of this mask have in common, in the table of `rule`; a tuple is made if need be.
+    pub(super) fn shape<'r>(
+        &mut self,
+        shapes: &mut Shapes<'r>,
+        rule: &'r Rule,
+        mask: &FlowKey,
+    ) -> Result<u32> {
+        let table = table_of(rule);
+        let index = match self.find_tuple(table, mask) {
+            Some(index) => index,
+            None => self.new_tuple(shapes, table, mask)?,
+        };
+        let tuple = &self.switch.tables[table as usize].tuples[index];
+        Ok(shapes.add(rule, table, index, tuple))
     }
 
-    /// Index of the tuple with this mask, made if need be.
-    fn tuple(&mut self, table: u8, mask: &FlowKey) -> Result<usize> {
-        let state = &mut self.switch.tables[table as usize];
-        // Rules of one mask tend to come together: the last tuple is tried first by searching from the end.
-        if let Some(i) = state
-            .tuples
-            .iter()
-            .rposition(|t| t.mask.words() == mask.words())
-        {
-            return Ok(i);
-        }
-        let in_use = state
-            .tuples
-            .iter()
-            .filter(|t| !t.priorities.is_empty())
-            .count();
-        if in_use >= MAX_TUPLES as usize {
+    fn find_tuple(&self, table: u8, mask: &FlowKey) -> Option<usize> {
+        let tuples = &self.switch.tables[table as usize].tuples;
+        tuples.iter().position(|t| t.mask.words() == mask.words())
+    }
+
+    fn new_tuple(&mut self, shapes: &Shapes<'_>, table: u8, mask: &FlowKey) -> Result<usize> {
+        let tuples = &self.switch.tables[table as usize].tuples;
+        let taken = |(index, tuple): &(usize, &Tuple)| {
+            let mut shapes = shapes.iter().filter(|s| s.table == table);
+            !tuple.priorities.is_empty() || shapes.any(|s| s.tuple == *index)
+        };
+        if tuples.iter().enumerate().filter(taken).count() >= MAX_TUPLES as usize {
             return Err(DatapathError::no_space(
                 format!("distinct masks in table {table}"),
                 u64::from(MAX_TUPLES),
@@ -296,6 +134,18 @@ impl Writer<'_> {
         });
         state.dirty = true;
         Ok(state.tuples.len() - 1)
+    }
+
+    /// Counts rules that have been linked.
+    pub(super) fn count(&mut self, shapes: &mut Shapes<'_>) {
+        for shape in shapes.iter_mut() {
+            let table = &mut self.switch.tables[shape.table as usize];
+            let tuple = &mut table.tuples[shape.tuple];
+            for (priority, count) in shape.linked.drain(..) {
+                table.dirty |= tuple.max_priority().is_none_or(|max| max < priority);
+                *tuple.priorities.entry(priority).or_default() += count;
+            }
+        }
     }
 
     /// Unlinks a rule. Its slot is free after a grace period; its table is to be published again.
@@ -429,23 +279,6 @@ impl Writer<'_> {
     }
 }
 
-fn check(id: RuleId, rule: &Rule) -> Result<()> {
-    let invalid = |why: String| Err(DatapathError::invalid(format!("rule {id}"), why));
-    if id.0 == 0 {
-        return invalid("rule ids start at 1".into());
-    }
-    let last = GROUP_TABLE - 1;
-    if rule.table > last {
-        return invalid(format!("tables are 0 to {last}, not {}", rule.table));
-    }
-    match rule.goto_table {
-        Some(to) if to > last || to <= rule.table => {
-            invalid(format!("it goes on at table {to}, which is no later table"))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// The tuples of a table in the order in which they are searched: (highest priority, id).
 fn wanted_run(table: &Table) -> Vec<(u32, u32)> {
     let mut run: Vec<(u32, u32)> = table
@@ -463,12 +296,6 @@ fn give_run(store: &mut Store, run: TableRef) {
     }
 }
 
-fn outputs(entry: &RuleEntry) -> impl Iterator<Item = u32> + '_ {
-    entry.actions[..entry.action_count as usize]
-        .iter()
-        .filter_map(switch_abi::Action::port_slot)
-}
-
 /// "There is no space" for something of which there is one pool per host.
 pub(crate) fn no_space_for_rules(what: &str, limit: u32) -> DatapathError {
     DatapathError::no_space(
@@ -476,15 +303,6 @@ pub(crate) fn no_space_for_rules(what: &str, limit: u32) -> DatapathError {
         u64::from(limit),
         "remove rules, or start the agent with larger limits",
     )
-}
-
-fn zero_rule_counters(store: &Store, slot: u32) {
-    for cpu in 0..store.cpus {
-        store
-            .maps
-            .rule_counters
-            .write(cpu * store.rule_stride + slot, &RuleCounters::default());
-    }
 }
 
 /// A port slot with zero counters.

@@ -19,6 +19,15 @@ pub(crate) fn compile_match(matching: &Match) -> (FlowKey, FlowKey) {
     (key, mask)
 }
 
+/// The value alone, of a match whose mask is known.
+pub(crate) fn place_values(matching: &Match) -> FlowKey {
+    let mut key = FlowKey::default();
+    for f in matching.fields() {
+        place(&mut key, f.field, f.value);
+    }
+    key
+}
+
 /// ORs a field's right-aligned bits into their place in the key.
 fn place(key: &mut FlowKey, field: Field, bits: u128) {
     match field {
@@ -106,8 +115,7 @@ pub(crate) fn compile_actions(
             &rule.actions[..last.map_or(0, |i| i + 1)]
         }
     };
-    let table_miss = rule.priority == 0 && rule.matching.fields().is_empty();
-    let reason = if table_miss {
+    let reason = if is_table_miss(rule) {
         EVENT_REASON_NO_MATCH
     } else {
         EVENT_REASON_ACTION
@@ -132,6 +140,11 @@ pub(crate) fn compile_actions(
         out.flags &= !RULE_CONTROLLER_AND_OUTPUT;
     }
     Ok(out)
+}
+
+/// Whether it is a table-miss entry: OpenFlow 1.3.5, 5.4.
+pub(crate) fn is_table_miss(rule: &Rule) -> bool {
+    rule.priority == 0 && rule.matching.fields().is_empty()
 }
 
 /// Whether the packet's action set is empty for certain once the rule has been met.

@@ -17,6 +17,9 @@ use aya::Pod;
 /// Alignment of ordinary memory that stands in for a map: that of the most aligned entry.
 const HEAP_ALIGN: usize = 64;
 
+/// A cache line.
+pub(crate) type Line = [u64; 8];
+
 /// An array of `T` in mapped memory.
 pub(crate) struct MappedArray<T> {
     base: NonNull<u8>,
@@ -92,6 +95,14 @@ impl<T: Pod> MappedArray<T> {
         prefetch(self.entry(index));
     }
 
+    /// Has the processor fetch some cache lines of an entry, to be written.
+    pub(crate) fn prefetch_to_write<const N: usize>(&self, index: u32, lines: [usize; N]) {
+        let entry = self.entry(index).cast::<Line>();
+        for line in lines {
+            prefetch_to_write(entry.wrapping_add(line));
+        }
+    }
+
     /// Number of entries.
     pub(crate) fn len(&self) -> u32 {
         self.len
@@ -115,13 +126,13 @@ impl<T: Pod> MappedArray<T> {
         unsafe { self.entry(index).write_volatile(*value) }
     }
 
-    /// As [`MappedArray::write`], of the first `bytes` bytes of the entry only: behind them is what nobody reads.
-    pub(crate) fn write_front(&self, index: u32, value: &T, bytes: usize) {
-        assert!(bytes <= size_of::<T>());
-        // SAFETY: as in `write`, and within the entry.
-        unsafe {
-            let to = self.entry(index).cast::<u8>();
-            std::ptr::copy_nonoverlapping((&raw const *value).cast(), to, bytes);
+    /// As [`MappedArray::write`], of some cache lines of the entry only, from the one number `first` on.
+    pub(crate) fn write_lines(&self, index: u32, first: usize, lines: &[Line]) {
+        assert!((first + lines.len()) * size_of::<Line>() <= size_of::<T>());
+        let to = self.entry(index).cast::<Line>();
+        for (i, line) in lines.iter().enumerate() {
+            // SAFETY: as in `write`, and within the entry by the assertion above.
+            unsafe { to.add(first + i).write(*line) }
         }
     }
 
@@ -161,6 +172,18 @@ pub(crate) fn prefetch<T>(place: *const T) {
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+/// As [`prefetch`], of a line that will be written.
+fn prefetch_to_write<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as in `prefetch`; a processor that does not know the hint takes it for no operation.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_ET0>(place.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;

@@ -20,9 +20,11 @@
 
 mod adopt;
 mod attach;
+mod batch;
 mod chains;
 mod classifier;
 mod clsact;
+mod common;
 mod compile;
 mod counters;
 mod device;

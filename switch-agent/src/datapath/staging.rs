@@ -125,14 +125,14 @@ impl Datapath {
         }
         let mut writer = self.writer(network, switch)?;
         writer.reserve(add.len())?;
-        let added = writer.add_all(add.iter().map(|(id, rule)| (*id, rule, epoch, None)))?;
+        writer.add_all(add.iter().map(|(id, rule)| (*id, rule, epoch, None)))?;
         let ended = writer
             .find_removed(remove)
             .and_then(|ended| writer.publish().map(|()| ended));
         let ended = match ended {
             Ok(ended) => ended,
             Err(e) => {
-                for id in added {
+                for &(id, _) in add {
                     writer.remove(id);
                 }
                 return Err(e);

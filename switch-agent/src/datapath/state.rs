@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lime_core::{Epoch, NetworkId, PortId, RuleId, SwitchId};
 use switch_abi::{
-    CompactMask, FlowKey, MAX_TABLES, NetworkEntry, PortEntry, RuleEntry, SwitchEntry, TableRef,
+    CompactMask, FlowKey, MAX_TABLES, NetworkEntry, PortEntry, RuleCounters, RuleEntry,
+    SwitchEntry, TableRef,
 };
 
 use super::index::IdMap;
@@ -173,9 +174,7 @@ impl Store {
         self.limbo.graces += 1;
         let limbo = &mut self.limbo;
         for slot in limbo.rules.drain(..) {
-            self.maps
-                .rules
-                .publish(slot, std::mem::offset_of!(RuleEntry, live), 0);
+            free_rule(&self.maps, self.cpus, self.rule_stride, slot);
             self.pools.rules.give(slot);
         }
         for run in limbo.runs.drain(..) {
@@ -246,4 +245,14 @@ impl Store {
             .networks
             .publish(network_slot, at, generation.wrapping_add(1));
     }
+}
+
+/// Wipes what is left of a rule that no program can be at: the counters of a slot without one are zero.
+pub(crate) fn free_rule(maps: &Maps, cpus: u32, stride: u32, slot: u32) {
+    for cpu in 0..cpus {
+        let counters = RuleCounters::default();
+        maps.rule_counters.write(cpu * stride + slot, &counters);
+    }
+    maps.rules
+        .publish(slot, std::mem::offset_of!(RuleEntry, live), 0);
 }

@@ -36,7 +36,7 @@ impl Datapath {
             if best.is_some_and(|b| u32::from(b.priority) >= tuple.max_priority) {
                 break;
             }
-            let masked = tuple.mask.compact(key);
+            let (masked, n) = (tuple.mask.compact(key), tuple.mask.count as usize);
             sum = match tuple.steps.count {
                 HASH_WHOLE => masked_sum(&tuple.mask.expand(), key),
                 count => (0..count.into()).fold(sum & tuple.steps.keep, |sum, i| {
@@ -55,7 +55,7 @@ impl Datapath {
                 assert!(u32::from(rule.priority) <= tuple.max_priority || rule.tuple != tuple.id);
                 if rule.hash == hash
                     && rule.tuple == tuple.id
-                    && rule.key == masked
+                    && rule.key[..n] == masked[..n]
                     && visible(rule.valid_from, rule.valid_to, clock.0)
                 {
                     if best.is_none_or(|b| rule.priority > b.priority) {

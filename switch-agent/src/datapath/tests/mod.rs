@@ -1,6 +1,7 @@
 //! Tests of the data path in ordinary memory, against a table search as the kernel programs do it and a naive one.
 
 mod adoption;
+mod batch;
 mod generation;
 mod lookup;
 mod ports;

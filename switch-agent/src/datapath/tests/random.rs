@@ -11,17 +11,17 @@ use super::super::{Datapath, SnapshotRule};
 use super::*;
 
 /// Xorshift: a failure is replayed by its seed.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 >> 11) % n
     }
 
-    fn rule(&mut self) -> Rule {
+    pub(super) fn rule(&mut self) -> Rule {
         let mut fields = Vec::new();
         if self.below(2) == 0 {
             fields.push(field(Field::InPort, u128::from(self.below(3) + 1)));
@@ -49,7 +49,7 @@ impl Random {
         }
     }
 
-    fn key(&mut self) -> FlowKey {
+    pub(super) fn key(&mut self) -> FlowKey {
         let mut key = FlowKey {
             in_port: self.below(4) as u32,
             ..FlowKey::default()
