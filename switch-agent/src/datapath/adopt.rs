@@ -370,7 +370,7 @@ impl Datapath {
         let staged = Epoch(self.store.maps.networks.get(network.slot, staged_at));
         let whole = entry.live == RULE_LIVE
             && id.0 != 0
-            && !network.rules.contains_key(&id)
+            && network.rules.get(id).is_none()
             && (entry.switch_slot, entry.table) == (switch.slot, table)
             && entry.hash == hash_key(entry.tuple, &mask, &entry.key)
             && entry.hash & self.store.bucket_mask == bucket
@@ -410,8 +410,7 @@ impl Datapath {
             self.numbers.references[port as usize] += 1;
         }
         network.refreshed = network.refreshed.min(from);
-        network.rules.insert(id, slot);
-        true
+        network.rules.insert(id, slot)
     }
 
     /// Pools of what the indices do not name, once nobody can be at it any more.

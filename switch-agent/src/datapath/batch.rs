@@ -3,7 +3,6 @@
 //! Where a rule goes is looked up in memory that no cache holds. So rules are made ready a few at a time, and what one of them needs is
 //! fetched while others are worked on.
 
-use std::collections::hash_map::Entry;
 use std::mem::offset_of;
 
 use lime_core::flow::Rule;
@@ -173,17 +172,14 @@ impl Writer<'_> {
             |pools| &mut pools.rules,
             || no_space_for_rules("rules", limit),
         )?;
-        match self.network.rules.entry(id) {
-            Entry::Vacant(free) => free.insert(slot.index),
-            Entry::Occupied(_) => {
-                // It was on no chain: no program can have seen it.
-                self.store.pools.rules.give(slot.index);
-                return Err(DatapathError::invalid(
-                    format!("rule {id}"),
-                    "it is already there; a changed rule has another id",
-                ));
-            }
-        };
+        if !self.network.rules.insert(id, slot.index) {
+            // It was on no chain: no program can have seen it.
+            self.store.pools.rules.give(slot.index);
+            return Err(DatapathError::invalid(
+                format!("rule {id}"),
+                "it is already there; a changed rule has another id",
+            ));
+        }
         let slot = slot.index;
         let entry = RuleEntry {
             hash: prepared.hash,

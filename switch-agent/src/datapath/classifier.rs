@@ -8,7 +8,8 @@ use std::mem::offset_of;
 use lime_core::flow::Rule;
 use lime_core::{PortNo, RuleId};
 use switch_abi::{
-    CompactMask, FlowKey, HashSteps, MAX_TUPLES, PORT_NONE, PortEntry, RuleEntry, TableRef, TupleEntry,
+    CompactMask, FlowKey, HashSteps, MAX_TUPLES, PORT_NONE, PortEntry, RuleEntry, TableRef,
+    TupleEntry,
 };
 
 use super::chains::unlink;
@@ -150,7 +151,7 @@ impl Writer<'_> {
 
     /// Unlinks a rule. Its slot is free after a grace period; its table is to be published again.
     pub(crate) fn remove(&mut self, id: RuleId) {
-        let Some(slot) = self.network.rules.remove(&id) else {
+        let Some(slot) = self.network.rules.remove(id) else {
             return;
         };
         let entry = self.store.maps.rules.read(slot);
@@ -264,8 +265,8 @@ impl Writer<'_> {
             .network
             .rules
             .iter()
-            .filter(|&(_, &rule)| maps.rules.get(rule, at) == slot)
-            .map(|(&id, _)| id)
+            .filter(|&(_, rule)| maps.rules.get(rule, at) == slot)
+            .map(|(id, _)| id)
             .collect();
         for &id in &ids {
             self.remove(id);

@@ -39,8 +39,8 @@ impl Datapath {
             None => None,
         };
         let at = offset_of!(RuleEntry, switch_slot);
-        let mut counts = Vec::with_capacity(if switch.is_none() { rules.len() } else { 0 });
-        for (&rule, &slot) in rules {
+        let mut counts = Vec::new();
+        for (rule, slot) in rules.iter() {
             if switch_slot.is_some_and(|s| self.store.maps.rules.get(slot, at) != s) {
                 continue;
             }
@@ -51,7 +51,7 @@ impl Datapath {
 
     /// Counters of one rule, also of one that has ended and is not collected.
     pub fn rule_count(&self, network: NetworkId, rule: RuleId) -> Option<RuleCount> {
-        let slot = *self.network(network).ok()?.rules.get(&rule)?;
+        let slot = self.network(network).ok()?.rules.get(rule)?;
         Some(self.count_at(rule, slot))
     }
 
@@ -83,7 +83,7 @@ impl Datapath {
         let at = offset_of!(RuleEntry, idle_timeout);
         let rules = self.network(network)?.rules.iter();
         let timeout = |slot: u32| self.store.maps.rules.get(slot, at);
-        let rules = rules.map(|(&rule, &slot)| (rule, timeout(slot)));
+        let rules = rules.map(|(rule, slot)| (rule, timeout(slot)));
         Ok(rules.filter(|(_, timeout)| *timeout != 0).collect())
     }
 

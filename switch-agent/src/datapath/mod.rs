@@ -45,6 +45,7 @@ mod pins;
 mod ports;
 mod promises;
 mod relay;
+mod rule_index;
 mod slots;
 mod snapshots;
 mod staging;

@@ -23,7 +23,7 @@ impl Datapath {
         let state = self.network(network)?;
         let mut changed = Vec::new();
         for id in rules {
-            let Some(&slot) = state.rules.get(&id) else {
+            let Some(slot) = state.rules.get(id) else {
                 continue;
             };
             let entries = &self.store.maps.rules;
@@ -48,10 +48,10 @@ impl Datapath {
     /// The rules of a network that are promised, in no order.
     pub fn promised(&self, network: NetworkId) -> Result<Vec<RuleId>> {
         let rules = self.network(network)?.rules.iter();
-        let promised = rules.filter(|(_, slot)| {
-            self.store.maps.rules.get(**slot, WORD).to_ne_bytes()[BYTE] & RULE_PROMISED != 0
+        let promised = rules.filter(|&(_, slot)| {
+            self.store.maps.rules.get(slot, WORD).to_ne_bytes()[BYTE] & RULE_PROMISED != 0
         });
-        Ok(promised.map(|(id, _)| *id).collect())
+        Ok(promised.map(|(id, _)| id).collect())
     }
 
     /// Whether packets that match the rule in this slot are still to wait: it is that rule, promised, and visible at the network's clock.

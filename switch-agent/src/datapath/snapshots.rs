@@ -111,7 +111,7 @@ impl Datapath {
         writer.reserve(rules.len())?;
         writer.add_all(rules.iter().map(|r| (r.id, &r.rule, r.from, r.to)))?;
         for rule in rules {
-            if let (Some(to), Some(&slot)) = (rule.to, writer.network.rules.get(&rule.id)) {
+            if let (Some(to), Some(slot)) = (rule.to, writer.network.rules.get(rule.id)) {
                 writer.network.ended.push_back((to, slot));
             }
         }

@@ -154,7 +154,7 @@ impl Datapath {
         );
         let rules = &self.store.maps.rules;
         let mut gone = Vec::new();
-        for (&id, &slot) in &self.network(network)?.rules {
+        for (id, slot) in self.network(network)?.rules.iter() {
             if rules.get(slot, from_at) == epoch.0 {
                 gone.push((id, slot));
             } else if rules.get(slot, to_at) == epoch.0 {
@@ -227,7 +227,7 @@ impl Datapath {
             return Ok(());
         }
         let from_at = offset_of!(RuleEntry, valid_from);
-        for &rule in state.rules.values() {
+        for (_, rule) in state.rules.iter() {
             let from = Epoch(self.store.maps.rules.get(rule, from_at));
             if from.lt(horizon) {
                 self.store.maps.rules.publish(rule, from_at, horizon.0);
@@ -260,7 +260,6 @@ impl Writer<'_> {
         if count > self.store.pools.rules.available() as usize {
             self.store.reap()?;
         }
-        self.network.rules.reserve(count);
         Ok(())
     }
 
@@ -270,10 +269,10 @@ impl Writer<'_> {
         seen.reserve(remove.len());
         let mut slots = Vec::with_capacity(remove.len());
         for &id in remove {
-            let slot = *self
+            let slot = self
                 .network
                 .rules
-                .get(&id)
+                .get(id)
                 .ok_or_else(|| DatapathError::not_found(format!("rule {id}")))?;
             let rules = &self.store.maps.rules;
             if rules.get(slot, offset_of!(RuleEntry, switch_slot)) != self.switch.slot {

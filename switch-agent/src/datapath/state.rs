@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use lime_core::{Epoch, NetworkId, PortId, RuleId, SwitchId};
+use lime_core::{Epoch, NetworkId, PortId, SwitchId};
 use switch_abi::{
     CompactMask, FlowKey, MAX_TABLES, NetworkEntry, PortEntry, RuleCounters, RuleEntry,
     SwitchEntry, TableRef,
 };
 
-use super::index::IdMap;
 use super::maps::{Maps, Sizes};
+use super::rule_index::RuleIndex;
 use super::slots::{RunPool, Slot, SlotPool};
 use super::{DatapathError, Result, grace_period};
 
@@ -18,7 +18,7 @@ use super::{DatapathError, Result, grace_period};
 pub(crate) struct Network {
     pub(crate) slot: u32,
     /// Slot of every rule version that is linked.
-    pub(crate) rules: IdMap<RuleId, u32>,
+    pub(crate) rules: RuleIndex,
     /// Rule versions that end, by rising epoch.
     pub(crate) ended: VecDeque<(Epoch, u32)>,
     pub(crate) ports: BTreeMap<PortId, u32>,
@@ -33,7 +33,7 @@ impl Network {
     pub(crate) fn new(slot: u32) -> Self {
         Self {
             slot,
-            rules: IdMap::default(),
+            rules: RuleIndex::default(),
             ended: VecDeque::new(),
             ports: BTreeMap::new(),
             switches: BTreeSet::new(),
@@ -173,6 +173,8 @@ impl Store {
         }
         self.limbo.graces += 1;
         let limbo = &mut self.limbo;
+        // The next rules are then written one beside the other.
+        limbo.rules.sort_unstable_by(|a, b| b.cmp(a));
         for slot in limbo.rules.drain(..) {
             free_rule(&self.maps, self.cpus, self.rule_stride, slot);
             self.pools.rules.give(slot);

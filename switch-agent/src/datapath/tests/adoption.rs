@@ -35,7 +35,7 @@ fn furnished() -> Datapath {
 #[test]
 fn everything_is_as_before() {
     let dp = furnished();
-    let slot = dp.network(NET).unwrap().rules[&id(2)];
+    let slot = dp.network(NET).unwrap().rules.get(id(2)).unwrap();
     let counters = switch_abi::RuleCounters {
         packets: 5,
         bytes: 500,
@@ -101,7 +101,7 @@ fn slots_that_were_being_written_are_free() {
         ..RuleEntry::default()
     };
     dp.store.maps.rules.write(3999, &entry);
-    let linked = dp.network(NET).unwrap().rules[&id(2)];
+    let linked = dp.network(NET).unwrap().rules.get(id(2)).unwrap();
     dp.store
         .maps
         .rules

@@ -141,13 +141,13 @@ fn a_slot_that_is_used_again_shows_nothing_of_the_rule_before() {
         ..to_mac(1, 2)
     };
     stage(&mut dp, 1, &[(1, long)], &[]);
-    let slot = dp.network(NET).unwrap().rules[&id(1)];
+    let slot = dp.network(NET).unwrap().rules.get(id(1)).unwrap();
     count(&dp, slot);
     stage(&mut dp, 2, &[], &[1]);
     dp.raise_clock(NET, Epoch(2)).unwrap();
     dp.collect(NET, Epoch(2)).unwrap();
     stage(&mut dp, 3, &[(2, to_mac(1, 3))], &[]);
-    assert_eq!(dp.network(NET).unwrap().rules[&id(2)], slot);
+    assert_eq!(dp.network(NET).unwrap().rules.get(id(2)).unwrap(), slot);
     let (_, entry) = dp.lookup(SWITCH, 0, &key(1), Epoch(3)).unwrap();
     assert_eq!((entry.action_count, entry.apply_count), (1, 1));
     assert!(counters(&dp, slot).iter().all(|c| c.packets == 0));
@@ -157,7 +157,7 @@ fn a_slot_that_is_used_again_shows_nothing_of_the_rule_before() {
 fn slots_that_an_agent_left_behind_have_no_counts() {
     let mut dp = datapath();
     stage(&mut dp, 1, &[(1, to_mac(1, 2))], &[]);
-    let slot = dp.network(NET).unwrap().rules[&id(1)];
+    let slot = dp.network(NET).unwrap().rules.get(id(1)).unwrap();
     count(&dp, slot);
     // Unlinked, and then it died.
     dp.writer(NET, SWITCH).unwrap().remove(id(1));
