@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod channel;
 pub mod lab;
+pub mod tables;
 
 pub use agent::FakeAgent;
 pub use lab::*;
