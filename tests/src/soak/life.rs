@@ -72,7 +72,15 @@ async fn try_to_live(
         chain: random.below(2) == 1,
     };
     let name = format!("life-{}", life.seed);
-    let mut tenant = create(lab, &name, &shape, random).await?;
+    let consistency = match random.below(3) {
+        0 => Consistency::Strict,
+        _ => Consistency::Causal,
+    };
+    life.deeds.push(match consistency {
+        Consistency::Strict => "strict".to_owned(),
+        _ => "causal".to_owned(),
+    });
+    let mut tenant = create(lab, &name, consistency, &shape, random).await?;
     let cannot = |source| LabError::Io {
         what: "cannot start the traffic".to_owned(),
         source,
@@ -94,7 +102,7 @@ async fn try_to_live(
             break;
         }
     }
-    life.deeds = std::mem::take(&mut operator.deeds);
+    life.deeds.append(&mut operator.deeds);
     tokio::task::block_in_place(|| drop(talkers));
     life.updates = updates.finish().await;
     acted?;
@@ -113,6 +121,7 @@ async fn try_to_live(
 async fn create(
     lab: &Lab,
     name: &str,
+    consistency: Consistency,
     shape: &Shape,
     random: &mut Random,
 ) -> Result<Tenant, LabError> {
@@ -121,7 +130,7 @@ async fn create(
     } else {
         PortAttach::Tc
     };
-    let mut tenant = Tenant::create(lab, name, Consistency::Causal, attach).await?;
+    let mut tenant = Tenant::create(lab, name, consistency, attach).await?;
     for switch in 0..shape.switches() {
         let host = random.one(lab.hosts()).name();
         tenant.switch(Shape::name(switch), host).await?;

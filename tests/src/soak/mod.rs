@@ -34,7 +34,7 @@ pub struct Options {
 pub struct Life {
     /// Its seed.
     pub seed: u64,
-    /// What the operator did, in words.
+    /// The network's consistency, and what the operator did, in words.
     pub deeds: Vec<String>,
     /// Updates that took effect.
     pub updates: u64,
@@ -47,7 +47,7 @@ pub struct Life {
 pub struct Report {
     /// How many.
     pub lives: u64,
-    /// What the operators did, by the first word.
+    /// Consistencies and what the operators did, by the first word.
     pub deeds: BTreeMap<String, u64>,
     /// Updates that took effect.
     pub updates: u64,
