@@ -1,7 +1,7 @@
 //! Writing rules by the batch: what the rules of one have in common is worked out once, and where they go is fetched ahead.
 //!
 //! Where a rule goes is looked up in memory that no cache holds. So rules are made ready a few at a time, and what one of them needs is
-//! fetched while others are worked on.
+//! fetched while others are worked on. Entries are stored past the caches: all of a few rules, and when these are complete, they are linked.
 
 use std::mem::offset_of;
 
@@ -13,8 +13,9 @@ use super::chains::{Place, position};
 use super::classifier::{Writer, no_space_for_rules};
 use super::common::{ACTIONS_LINE, ActionLists, Shapes};
 use super::compile::place_values;
-use super::mapped::{Line, prefetch};
+use super::mapped::{Line, complete_lines, prefetch};
 use super::parts::key_of;
+use super::state::free_rule;
 use super::{DatapathError, Result};
 
 /// Rules that are made ready before the first of them is linked.
@@ -44,6 +45,8 @@ struct Prepared<'r> {
     shape: u32,
     /// Index of its actions.
     list: u32,
+    /// Where its entry is; 0: nowhere yet.
+    slot: u32,
     key: [u64; KEY_WORDS],
 }
 
@@ -61,7 +64,7 @@ impl Writer<'_> {
             std::mem::swap(&mut group, &mut following);
             following.clear();
             following.extend(rest.by_ref().take(AT_ONCE));
-            self.prefetch(group.len(), &following);
+            prefetch_rules(&following);
             if group.is_empty() && following.is_empty() {
                 self.count(&mut batch.shapes);
                 return Ok(());
@@ -94,6 +97,22 @@ impl Writer<'_> {
             let bucket = prepared.hash & self.store.bucket_mask;
             maps.rules.prefetch(maps.buckets.get(bucket, 0));
         }
+        let linked = batch.linked;
+        let done = self.write_and_link(batch);
+        if done.is_err() {
+            complete_lines();
+            for prepared in &batch.ready[batch.linked - linked..] {
+                self.give_back(prepared);
+            }
+        }
+        done
+    }
+
+    fn write_and_link(&mut self, batch: &mut Batch<'_>) -> Result<()> {
+        for i in 0..batch.ready.len() {
+            self.write(batch, i)?;
+        }
+        complete_lines();
         for i in 0..batch.ready.len() {
             self.link(batch, i)?;
             batch.linked += 1;
@@ -101,18 +120,13 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Has the processor fetch what rules consist of and the entries that they will have, `ahead` rules from now.
-    fn prefetch(&self, ahead: usize, rules: &[NewRule<'_>]) {
-        let slots = self.store.pools.rules.upcoming(ahead);
-        for ((_, rule, ..), slot) in rules.iter().zip(slots) {
-            for fields in rule.matching.fields().chunks(2) {
-                prefetch(fields.as_ptr());
-            }
-            prefetch(rule.actions.as_ptr());
-            self.store
-                .maps
-                .rules
-                .prefetch_to_write(slot, [0, KEY_LINE, ACTIONS_LINE]);
+    /// Of a rule that is on no chain: no program can have seen it.
+    fn give_back(&mut self, prepared: &Prepared<'_>) {
+        if prepared.slot != 0 {
+            let store = &mut self.store;
+            self.network.rules.remove(prepared.new.0);
+            free_rule(&store.maps, store.cpus, store.rule_stride, prepared.slot);
+            store.pools.rules.give(prepared.slot);
         }
     }
 
@@ -143,48 +157,35 @@ impl Writer<'_> {
             hash,
             shape,
             list,
+            slot: 0,
             key,
         });
         Ok(())
     }
 
-    /// Writes a rule and links it into its chain.
-    fn link(&mut self, batch: &mut Batch<'_>, index: usize) -> Result<()> {
-        let prepared = &batch.ready[index];
+    /// Writes a rule's entry, which is complete after [`complete_lines`].
+    fn write(&mut self, batch: &mut Batch<'_>, index: usize) -> Result<()> {
+        let prepared = &mut batch.ready[index];
         let (id, rule, from, to) = prepared.new;
-        let shape = batch.shapes.get_mut(prepared.shape);
+        let shape = batch.shapes.get(prepared.shape);
         let list = batch.lists.get(prepared.list);
-        let bucket = prepared.hash & self.store.bucket_mask;
-        let count = shape.compact.count as usize;
-        // Taking a slot may free others, but changes no chain.
-        let position = position(
-            self.store,
-            bucket,
-            &Place {
-                hash: prepared.hash,
-                tuple: shape.id,
-                key: &prepared.key[..count],
-                priority: rule.priority,
-            },
-        )?;
         let limit = self.store.rule_stride - 1;
         let slot = self.store.take(
             |pools| &mut pools.rules,
             || no_space_for_rules("rules", limit),
         )?;
-        if !self.network.rules.insert(id, slot.index) {
-            // It was on no chain: no program can have seen it.
-            self.store.pools.rules.give(slot.index);
+        let slot = slot.index;
+        if !self.network.rules.insert(id, slot) {
+            self.store.pools.rules.give(slot);
             return Err(DatapathError::invalid(
                 format!("rule {id}"),
                 "it is already there; a changed rule has another id",
             ));
         }
-        let slot = slot.index;
+        prepared.slot = slot;
         let entry = RuleEntry {
             hash: prepared.hash,
             tuple: shape.id,
-            next: position.next,
             valid_from: from.0,
             valid_to: to.map_or(0, |to| to.0),
             priority: rule.priority,
@@ -201,23 +202,58 @@ impl Writer<'_> {
             meter: rule.meter.unwrap_or(0),
             ..RuleEntry::default()
         };
-        let maps = &self.store.maps;
+        let rules = &self.store.maps.rules;
         // Nobody looks at words of the key that its mask does not use, and at actions behind the last.
         let (key, _) = prepared.key.as_chunks();
         let (head, _) = entry.words().as_chunks();
-        maps.rules.write_lines(slot, 0, &head[..KEY_LINE]);
-        let key_lines = count.div_ceil(size_of::<Line>() / size_of::<u64>());
-        maps.rules.write_lines(slot, KEY_LINE, &key[..key_lines]);
-        maps.rules.write_lines(slot, ACTIONS_LINE, &list.lines);
+        rules.write_lines(slot, 0, &head[..KEY_LINE]);
+        let key_lines =
+            (shape.compact.count as usize).div_ceil(size_of::<Line>() / size_of::<u64>());
+        rules.write_lines(slot, KEY_LINE, &key[..key_lines]);
+        rules.write_lines(slot, ACTIONS_LINE, &list.lines);
+        Ok(())
+    }
+
+    /// Links a rule into its chain.
+    fn link(&mut self, batch: &mut Batch<'_>, index: usize) -> Result<()> {
+        let prepared = &batch.ready[index];
+        let (slot, priority) = (prepared.slot, prepared.new.1.priority);
+        let shape = batch.shapes.get_mut(prepared.shape);
+        let bucket = prepared.hash & self.store.bucket_mask;
+        let position = position(
+            self.store,
+            bucket,
+            &Place {
+                hash: prepared.hash,
+                tuple: shape.id,
+                key: &prepared.key[..shape.compact.count as usize],
+                priority,
+            },
+        )?;
+        let maps = &self.store.maps;
+        let next_at = offset_of!(RuleEntry, next);
+        if position.next != 0 {
+            maps.rules.publish(slot, next_at, position.next);
+        }
         match position.after {
             0 => maps.buckets.publish(bucket, 0, slot),
-            after => maps.rules.publish(after, offset_of!(RuleEntry, next), slot),
+            after => maps.rules.publish(after, next_at, slot),
         }
-        for &port in &list.ports {
+        for &port in &batch.lists.get(prepared.list).ports {
             self.numbers.references[port as usize] += 1;
         }
-        shape.count(rule.priority);
+        shape.count(priority);
         Ok(())
+    }
+}
+
+/// Has the processor fetch what rules consist of.
+fn prefetch_rules(rules: &[NewRule<'_>]) {
+    for (_, rule, ..) in rules {
+        for fields in rule.matching.fields().chunks(2) {
+            prefetch(fields.as_ptr());
+        }
+        prefetch(rule.actions.as_ptr());
     }
 }
 

@@ -95,14 +95,6 @@ impl<T: Pod> MappedArray<T> {
         prefetch(self.entry(index));
     }
 
-    /// Has the processor fetch some cache lines of an entry, to be written.
-    pub(crate) fn prefetch_to_write<const N: usize>(&self, index: u32, lines: [usize; N]) {
-        let entry = self.entry(index).cast::<Line>();
-        for line in lines {
-            prefetch_to_write(entry.wrapping_add(line));
-        }
-    }
-
     /// Number of entries.
     pub(crate) fn len(&self) -> u32 {
         self.len
@@ -126,13 +118,15 @@ impl<T: Pod> MappedArray<T> {
         unsafe { self.entry(index).write_volatile(*value) }
     }
 
-    /// As [`MappedArray::write`], of some cache lines of the entry only, from the one number `first` on.
+    /// As [`MappedArray::write`], of some cache lines of the entry only, from the one number `first` on. To be followed by [`complete_lines`]
+    /// before the entry is published.
     pub(crate) fn write_lines(&self, index: u32, first: usize, lines: &[Line]) {
         assert!((first + lines.len()) * size_of::<Line>() <= size_of::<T>());
+        const { assert!(align_of::<T>() >= size_of::<Line>()) };
         let to = self.entry(index).cast::<Line>();
         for (i, line) in lines.iter().enumerate() {
-            // SAFETY: as in `write`, and within the entry by the assertion above.
-            unsafe { to.add(first + i).write(*line) }
+            // SAFETY: within the entry by the assertion above.
+            stream(unsafe { to.add(first + i) }, line);
         }
     }
 
@@ -177,16 +171,31 @@ pub(crate) fn prefetch<T>(place: *const T) {
     let _ = place;
 }
 
-/// As [`prefetch`], of a line that will be written.
-fn prefetch_to_write<T>(place: *const T) {
+/// Stores a cache line past the caches, where that is possible: it need not be fetched first, and takes the place of nothing that is needed soon.
+fn stream(to: *mut Line, line: &Line) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: as in `prefetch`; a processor that does not know the hint takes it for no operation.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_ET0>(place.cast());
+    {
+        use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
+        let from = line.as_ptr().cast::<__m128i>();
+        for i in 0..size_of::<Line>() / size_of::<__m128i>() {
+            // SAFETY: the caller's line, and its place, aligned as entries are. All x86-64 processors have these instructions.
+            unsafe { _mm_stream_si128(to.cast::<__m128i>().add(i), _mm_loadu_si128(from.add(i))) }
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
+    // SAFETY: as above.
+    unsafe {
+        to.write(*line)
+    }
+}
+
+/// What [`MappedArray::write_lines`] has written is seen by whoever sees what is published from here on.
+pub(crate) fn complete_lines() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: all x86-64 processors have it.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
 }
 
 impl<T> Drop for MappedArray<T> {

@@ -56,12 +56,6 @@ impl SlotPool {
         })
     }
 
-    /// The slots that [`SlotPool::take`] will give when it has given `ahead` others.
-    pub(crate) fn upcoming(&self, ahead: usize) -> impl Iterator<Item = u32> + '_ {
-        let used = self.free.iter().rev().copied();
-        used.chain(self.next..self.end).skip(ahead)
-    }
-
     pub(crate) fn give(&mut self, index: u32) {
         debug_assert!(index != 0 && index < self.next);
         self.free.push(index);
@@ -156,21 +150,6 @@ mod tests {
                 fresh: false
             })
         );
-    }
-
-    #[test]
-    fn it_is_known_which_slots_come_next() {
-        let mut pool = SlotPool::new(1, 6);
-        let (a, b) = (pool.take().unwrap(), pool.take().unwrap());
-        pool.give(a.index);
-        pool.give(b.index);
-        let upcoming: Vec<_> = pool.upcoming(1).collect();
-        pool.take();
-        let taken: Vec<_> = std::iter::from_fn(|| pool.take())
-            .map(|s| s.index)
-            .collect();
-        assert_eq!(upcoming, taken);
-        assert_eq!(upcoming, [1, 3, 4, 5]);
     }
 
     #[test]
