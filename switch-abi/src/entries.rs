@@ -70,13 +70,15 @@ pub const SWITCH_ACTIVE: u32 = 1;
 /// [`SwitchEntry::state`]: packets are tunnelled unprocessed to `relay_peer`.
 pub const SWITCH_RELAY: u32 = 2;
 
-/// [`SwitchEntry::flags`]: several instances: outputs beside a controller action are held (consistency rule 5).
+/// [`SwitchEntry::flags`]: several instances: outputs of packets that the controller is told of are held (consistency rule 5).
 pub const SWITCH_HOLD: u32 = 1;
 /// [`SwitchEntry::flags`]: the agent's own mark: a snapshot is being written, the rules are not complete. Set only while the
 /// instance does not process packets; kernel programs ignore it.
 pub const SWITCH_LOADING: u32 = 2;
 /// [`SwitchEntry::flags`]: packets whose TTL runs out go to the controller ([`crate::EVENT_REASON_INVALID_TTL`]); else they are dropped.
 pub const SWITCH_INVALID_TTL: u32 = 4;
+/// [`SwitchEntry::flags`]: a group's bucket has, or once had, a controller action.
+pub const SWITCH_GROUP_TELLS: u32 = 8;
 
 /// One virtual switch on this host.
 #[repr(C, align(64))]
@@ -169,14 +171,19 @@ pub const NO_TABLE: u8 = 0xff;
 
 /// [`RuleEntry::flags`]: XDP can run this rule's actions: any set-field, push and pop, then at most one output to one port.
 pub const RULE_XDP: u8 = 1;
-/// [`RuleEntry::flags`]: the actions have both a controller action and an output.
-pub const RULE_CONTROLLER_AND_OUTPUT: u8 = 2;
+/// [`RuleEntry::flags`]: the actions, or what they write into the action set, send packets to the controller.
+pub const RULE_TELLS: u8 = 2;
 
 /// [`RuleEntry::flags`]: clear-actions: the action set is emptied before actions are written to it.
 pub const RULE_CLEAR_ACTIONS: u8 = 4;
 
 /// [`RuleEntry::flags`], of a group's bucket: it changes nothing of the packet, so that other buckets may run on the same one after it.
 pub const RULE_PURE: u8 = 8;
+/// [`RuleEntry::flags`]: the actions, or what they write into the action set, output packets. A group that comes last in a rule's actions, or
+/// is in the set, is not counted: its buckets are.
+pub const RULE_OUTPUTS: u8 = 64;
+/// [`RuleEntry::flags`]: the actions give copies of the packet to groups, so that a walk through the tables does not see what those do.
+pub const RULE_COPIES: u8 = 32;
 
 /// [`RuleEntry::flags`]: this instance has promised not to match the rule (consistency rule 14): what would match it waits ([`crate::EVENT_WAITING`]).
 /// Set and cleared by the agent while the rule is visible; the only one of the flags that changes.

@@ -13,9 +13,8 @@ pub const EVENT_TOO_BIG: u16 = 2;
 /// | --- | --- |
 /// | `table` | [`crate::TUNNEL_PROCESS`] or [`crate::TUNNEL_GROUP`] |
 /// | `in_port` | the port's id |
-/// | `cookie` | [`crate::TunnelOption::argument`] |
-/// | `pad` | [`crate::TunnelOption::bucket`] |
-/// | `flags` | the UDP source port; 0: any |
+/// | `cookie` | [`crate::TunnelOption::argument`], and above its 32 bits the UDP source port; 0: any |
+/// | `hops` | [`crate::TunnelOption::bucket`] |
 /// | `version` | the clock, for [`crate::TUNNEL_GROUP`] |
 ///
 /// `rule_slot` and `rule_id` are the promised rule's; `reason` is the payload of a segment, if it is to be segmented, else 0.
@@ -34,9 +33,17 @@ pub const EVENT_REASON_ACTION: u32 = 1;
 /// An action found a TTL that runs out, and the switch has [`crate::SWITCH_INVALID_TTL`].
 pub const EVENT_REASON_INVALID_TTL: u32 = 2;
 
-/// [`EventHeader::flags`]: the rule also outputs the packet, and that output waits until the coordinator has
-/// this event (consistency rule 5). The agent runs the rule's remaining actions when told to.
-pub const EVENT_HELD: u32 = 1;
+/// [`EventHeader::kind`]: an output that waits until the coordinator has all packet-ins of the same packet (consistency rule 5): the tunnel
+/// frame that the agent then sends. `table` is its kind, `hops` its hops, `reason` the port's id, `in_port` its argument, `rule_slot` its
+/// bucket, and `rule_id` its queue ([`crate::TunnelOption`]).
+pub const EVENT_OUTPUT: u16 = 5;
+/// [`EventHeader::kind`]: a run of the programs has said all about its packet, the one that [`EventHeader::hold`] names.
+pub const EVENT_HELD: u16 = 4;
+
+/// [`EventHeader::hold`]: the programs' own name; without it, one that the agent gave to a packet of which it has sent a copy to a group.
+pub const HOLD_RUN: u32 = 1 << 31;
+/// Bits of [`EventHeader::hold`] below the CPU's number that count the packets of that CPU.
+pub const HOLD_BITS: u32 = 20;
 
 /// Bytes of the packet that an event carries at most.
 pub const EVENT_DATA_MAX: usize = 9216;
@@ -49,8 +56,8 @@ pub struct EventHeader {
     pub kind: u16,
     /// Table of the rule.
     pub table: u8,
-    /// Zero, but for [`EVENT_WAITING`].
-    pub pad: u8,
+    /// Tunnel hops left, of an [`EVENT_OUTPUT`]; more in [`EVENT_WAITING`]; else zero.
+    pub hops: u8,
     /// [`EVENT_REASON_ACTION`] ...
     pub reason: u32,
     /// [`crate::NetworkEntry::id`].
@@ -61,10 +68,10 @@ pub struct EventHeader {
     pub version: u32,
     /// Ingress port number within the switch.
     pub in_port: u32,
-    /// Slot of the rule, for [`EVENT_HELD`].
+    /// Slot of the rule.
     pub rule_slot: u32,
-    /// [`EVENT_HELD`].
-    pub flags: u32,
+    /// The packet's outputs wait (consistency rule 5): a name of the packet, the same in all records about it until [`EVENT_HELD`]; else 0.
+    pub hold: u32,
     /// [`crate::RuleEntry::rule_id`].
     pub rule_id: u64,
     /// [`crate::RuleEntry::cookie`].

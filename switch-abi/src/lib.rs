@@ -35,7 +35,7 @@ pub use tunnel::*;
 
 /// Version of everything in this crate. Written to [`Meta`] in the pinned maps; an agent that finds
 /// another version there must not adopt them.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Names of the maps in the kernel object. Pinned under the same names.
 pub mod maps {

@@ -82,6 +82,8 @@ reasons! {
     /// It would have matched a rule that is being removed as idle (consistency rule 14), and could not wait: too many do, or rules had already
     /// changed it, or a meter had passed it.
     Promised = 27, "promised";
+    /// An output that was to wait for the coordinator (consistency rule 5) was too long for that, or there was no room for it.
+    NotHeld = 28, "not-held";
 }
 
 /// Where on a port's way a drop happens.

@@ -22,6 +22,10 @@ pub const TUNNEL_PROCESS: u8 = 2;
 /// itself.
 pub const TUNNEL_GROUP: u8 = 3;
 
+/// For [`TUNNEL_GROUP`] the UDP checksum, which such frames have no use for, says of which packet with held outputs the copy is
+/// ([`crate::EventHeader::hold`]); 0: of none. One that is of some is processed at exactly its tag.
+pub const HOLD_NAMES: u32 = 0xffff;
+
 /// [`TunnelOption::bucket`]: the packet came in by no port; [`TunnelOption::port`] only says which switch.
 pub const BUCKET_NO_PORT: u8 = 0x80;
 

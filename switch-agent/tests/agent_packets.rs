@@ -171,42 +171,6 @@ fn packet_outs_reach_ports_and_tables_and_are_executed_once() {
 }
 
 #[test]
-fn held_outputs_wait_for_the_coordinator() {
-    in_namespace(async |world| {
-        let mut coordinator = Coordinator::start().await;
-        let agent = world.agent(&coordinator.address);
-        let (mut session, _) = coordinator.accept().await;
-        let mut wanted = network(1);
-        wanted.switches[0].hold = true;
-        assert_eq!(session.configure(wanted).await.error, None);
-        session
-            .stage(stage(1, vec![rule(1, 5, &[CONTROLLER, 2])]))
-            .await;
-        session.activate(1, 1).await;
-        let (host1, host2) = (Wire::open("host1"), Wire::open("host2"));
-        host1.send(&frame(1));
-        let event = packet_in(&mut session).await;
-        assert_ne!(event.held_id, 0);
-        assert_eq!(event.packet_in.unwrap().data, frame(1));
-        assert_eq!(
-            std::iter::from_fn(|| host2.receive()).find(|f| is(1)(f)),
-            None
-        );
-        let held_ids = vec![event.held_id, event.held_id, 4711];
-        session
-            .send(ToAgent::ReleaseHeld(v1::ReleaseHeld { held_ids }))
-            .await;
-        host2.expect(is(1)).await;
-        session.activate(1, 1).await;
-        assert_eq!(
-            std::iter::from_fn(|| host2.receive()).find(|f| is(1)(f)),
-            None
-        );
-        agent.stop().await;
-    });
-}
-
-#[test]
 fn frames_go_to_the_other_host_and_come_from_it() {
     in_namespace(async |world| {
         let peer = OtherHost::with_device("wire0", "10.88.0.2/24");

@@ -1,19 +1,19 @@
 //! Phase A: which rules the packet matches on its way, on the key alone. Nothing is counted or changed.
 
 use crate::{
-    actions, group,
+    actions, group, hold,
     maps::{BUCKETS, PORTS, RULES, SWITCHES, TABLES, TUPLES, bucket_mask, load},
     meter,
     packet::opaque,
     set,
-    state::{MAX_STEPS, STEP_HELD, STEP_LIMIT, State, clear},
+    state::{MAX_STEPS, STEP_LIMIT, State, clear},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
     HASH_STEPS, HASH_WHOLE, HashStep, KEY_WORDS, MAX_ACTIONS, MAX_CHAIN, MAX_SWITCH_HOPS,
-    MAX_TABLES, MAX_TUPLES, MIX, NO_TABLE, PORT_DOWN, PORT_LINK, RULE_CONTROLLER_AND_OUTPUT,
-    RULE_PROMISED, RULE_XDP, SET_SLOT_GROUP, SET_SLOT_OUTPUT, SWITCH_ACTIVE, SWITCH_HOLD,
-    SWITCH_RELAY, SwitchEntry, TableRef, TupleEntry, hash_end, op, part_word, serial_le, visible,
+    MAX_TABLES, MAX_TUPLES, MIX, NO_TABLE, PORT_DOWN, PORT_LINK, RULE_PROMISED, RULE_XDP,
+    SET_SLOT_GROUP, SET_SLOT_OUTPUT, SWITCH_ACTIVE, SWITCH_RELAY, SwitchEntry, TableRef,
+    TupleEntry, hash_end, op, part_word, serial_le, visible,
 };
 
 /// [`State::end`]: the last rule has no goto.
@@ -84,19 +84,19 @@ pub extern "C" fn lime_classify() -> u32 {
     state.reshaped = 0;
     set::restore(state);
     // The first table without a callback, which costs more than what it does.
-    if step(state) != 0 {
-        return 0;
+    if step(state) == 0 {
+        let mut context = state as *mut State;
+        // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
+        unsafe {
+            bpf_loop(
+                MAX_STEPS - 1,
+                next_step as *mut c_void,
+                (&raw mut context).cast(),
+                0,
+            );
+        }
     }
-    let mut context = state as *mut State;
-    // SAFETY: the callback has the signature that the helper asks for; the context outlives the call.
-    unsafe {
-        bpf_loop(
-            MAX_STEPS - 1,
-            next_step as *mut c_void,
-            (&raw mut context).cast(),
-            0,
-        );
-    }
+    hold::decide(state);
     0
 }
 
@@ -144,11 +144,7 @@ fn step(state: &mut State) -> u64 {
         state.end = END_TC;
         return 1;
     }
-    if rule.flags & RULE_CONTROLLER_AND_OUTPUT != 0 && load(&switch.flags) & SWITCH_HOLD != 0 {
-        state.last_step().flags = STEP_HELD;
-        state.end = END;
-        return 1;
-    }
+    hold::note(state, rule, switch);
     let count = rule.apply_count as usize;
     set::write(state, slot, rule);
     let last_table = rule.goto_table == NO_TABLE;
@@ -182,6 +178,7 @@ fn step(state: &mut State) -> u64 {
                 state.end = END_TC;
                 return 1;
             }
+            hold::note_copy(state);
         }
     }
     if !last_table {
@@ -233,6 +230,8 @@ pub fn enter_link(state: &mut State, slot: u32, link: u32, run_set: bool) -> u64
         actions::set_on_key(state);
     }
     state.set = 0;
+    // Another switch: what comes of its outputs cannot overtake what this one tells.
+    clear(&mut state.outputs);
     clear(&mut state.key.metadata);
     clear(&mut state.key.tunnel_id);
     state.key.in_port = port.port_no;
@@ -267,6 +266,10 @@ pub fn inline_link(state: &State, port: u32) -> u32 {
         return 0;
     };
     if load(&port.kind) != PORT_LINK || load(&port.flags) & PORT_DOWN != 0 {
+        return 0;
+    }
+    // An output that waits. So no copy of a packet whose outputs wait meets a flow entry, which may be promised (rule 14).
+    if state.told | state.hold != 0 {
         return 0;
     }
     let link = load(&port.link);

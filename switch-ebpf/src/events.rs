@@ -13,8 +13,8 @@ use aya_ebpf::{
     maps::PerCpuArray,
 };
 use switch_abi::{
-    DropReason, EVENT_DATA_MAX, EVENT_HELD, EVENT_PACKET_IN, EVENT_TOO_BIG, EventHeader,
-    GROUP_TABLE, TOO_BIG_DATA, event_cost,
+    DropReason, EVENT_DATA_MAX, EVENT_HELD, EVENT_OUTPUT, EVENT_PACKET_IN, EVENT_TOO_BIG,
+    EventHeader, GROUP_TABLE, TOO_BIG_DATA, TUNNEL_DELIVER, TUNNEL_PROCESS, event_cost,
 };
 
 /// An event being put together; too large for the stack. The ring wants sizes that are known beforehand for anything but a copy.
@@ -29,7 +29,7 @@ pub struct Record<const ROOM: usize> {
 #[map]
 static RECORD: PerCpuArray<Record<EVENT_DATA_MAX>> = PerCpuArray::with_max_entries(1, 0);
 
-/// Sends the packet to the controller: at most `max_len` bytes of it, or all where outputs are held, since the agent makes those from it.
+/// Sends the packet to the controller, at most `max_len` bytes of it.
 #[inline(always)]
 pub fn packet_in<P: Packet>(packet: P, rule_slot: u32, max_len: u32, reason: u32) -> u32 {
     let Some(state) = State::current() else {
@@ -45,9 +45,8 @@ pub fn packet_in<P: Packet>(packet: P, rule_slot: u32, max_len: u32, reason: u32
     ) else {
         return 0;
     };
-    let held = max_len & HELD != 0;
     let from_set = max_len & FROM_SET != 0;
-    let max_len = max_len & !(HELD | FROM_SET);
+    let max_len = max_len & !FROM_SET;
     let (mut table, mut cookie) = (rule.table, rule.cookie);
     if table == GROUP_TABLE {
         // A bucket is nobody's in particular, as an action set is. The table is that of the rule that ran the group, if that is known.
@@ -58,23 +57,12 @@ pub fn packet_in<P: Packet>(packet: P, rule_slot: u32, max_len: u32, reason: u32
         };
     }
     let total = packet.length();
-    let mut length = if held { total } else { total.min(max_len) };
-    if length > EVENT_DATA_MAX as u32 {
-        length = EVENT_DATA_MAX as u32;
-    }
-    let length = opaque(length as usize) as u32;
-    if length > EVENT_DATA_MAX as u32 {
-        return 0;
-    }
-    if !take(state.switch_slot, event_cost(length)) {
-        return counters::drop(state.port, DropReason::PacketInLimit as u32);
-    }
     // SAFETY: this CPU's record, which no other run uses meanwhile.
     let record = unsafe { &mut *record };
     record.header = EventHeader {
         kind: EVENT_PACKET_IN,
         table,
-        pad: 0,
+        hops: 0,
         reason,
         network: network.id,
         switch: switch.id,
@@ -86,18 +74,139 @@ pub fn packet_in<P: Packet>(packet: P, rule_slot: u32, max_len: u32, reason: u32
             port.port_no
         },
         rule_slot,
-        flags: if held { EVENT_HELD } else { 0 },
+        hold: state.hold,
         rule_id: rule.rule_id,
         // An action set is nobody's in particular (OpenFlow 1.3.5, 7.4.1).
         cookie: if from_set { u64::MAX } else { cookie },
         total_len: total,
+        data_len: total.min(max_len),
+    };
+    match opaque(packet.report() as usize) as u32 {
+        SENT => 0,
+        reason => counters::drop(state.port, reason),
+    }
+}
+
+/// Has the pending output wait, which is `port`'s.
+#[inline(always)]
+pub fn hold<P: Packet>(packet: P, port: u32) -> u32 {
+    let Some(state) = State::current() else {
+        return 0;
+    };
+    state.plain = 0;
+    let (Some(record), Some(network), Some(switch)) = (
+        RECORD.get_ptr_mut(0),
+        NETWORKS.get(state.network),
+        SWITCHES.get(state.switch_slot),
+    ) else {
+        return 0;
+    };
+    let (kind, mut hops) = (state.pending.kind, state.hops);
+    if kind == TUNNEL_DELIVER as u32 {
+        // Where it would have been output without a tunnel.
+        hops += 1;
+    } else if hops == 0 {
+        return counters::drop(port, DropReason::HopLimit as u32);
+    }
+    let length = packet.length();
+    if length > EVENT_DATA_MAX as u32 {
+        return counters::drop(port, DropReason::NotHeld as u32);
+    }
+    // SAFETY: this CPU's record, which no other run uses meanwhile.
+    let record = unsafe { &mut *record };
+    record.header = EventHeader {
+        kind: EVENT_OUTPUT,
+        table: kind as u8,
+        hops: hops as u8,
+        reason: state.pending.port_id,
+        network: network.id,
+        switch: switch.id,
+        version: state.clock,
+        in_port: state.pending.group,
+        rule_slot: state.pending.bucket,
+        hold: state.hold,
+        rule_id: state.queue as u64,
+        cookie: 0,
+        total_len: length,
         data_len: length,
     };
+    if opaque(packet.report() as usize) as u32 != SENT {
+        return counters::drop(port, DropReason::NotHeld as u32);
+    }
+    if kind == TUNNEL_PROCESS as u32 {
+        counters::tx(port, length);
+    }
+    0
+}
+
+/// The run is over, and so is what it says about a packet whose outputs wait.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lime_held() -> u32 {
+    let (Some(state), Some(record)) = (State::current(), RECORD.get_ptr_mut(0)) else {
+        return 0;
+    };
+    let Some(network) = NETWORKS.get(state.network) else {
+        return 0;
+    };
+    // SAFETY: this CPU's record, which no other run uses meanwhile.
+    let header = unsafe { &mut (*record).header };
+    *header = EventHeader {
+        kind: EVENT_HELD,
+        table: 0,
+        hops: 0,
+        reason: 0,
+        network: network.id,
+        switch: 0,
+        version: state.clock,
+        in_port: 0,
+        rule_slot: 0,
+        hold: state.hold,
+        rule_id: 0,
+        cookie: 0,
+        total_len: 0,
+        data_len: 0,
+    };
+    // Without room for it the agent gives the packet up: it waits for ever.
+    // SAFETY: the header is that long.
+    unsafe {
+        bpf_ringbuf_output(
+            (&raw const EVENTS).cast_mut().cast(),
+            (&raw mut *header).cast(),
+            size_of::<EventHeader>() as u64,
+            0,
+        ) as u32
+    }
+}
+
+/// [`report`]: the record is in the ring. Else it is the drop's reason.
+const SENT: u32 = u32::MAX;
+
+/// Puts this CPU's record into the ring, with as much of the packet as its header says, and charges the switch.
+#[inline(always)]
+pub fn report<P: Packet>(packet: P) -> u32 {
+    let (Some(state), Some(record)) = (State::current(), RECORD.get_ptr_mut(0)) else {
+        return SENT;
+    };
+    // SAFETY: this CPU's record, which no other run uses meanwhile.
+    let record = unsafe { &mut *record };
+    let mut length = record.header.data_len;
+    if length > EVENT_DATA_MAX as u32 {
+        length = EVENT_DATA_MAX as u32;
+    }
+    let length = opaque(length as usize) as u32;
+    if length > EVENT_DATA_MAX as u32 {
+        return SENT;
+    }
+    record.header.data_len = length;
+    if !take(state.switch_slot, event_cost(length)) {
+        return DropReason::PacketInLimit as u32;
+    }
     match send(packet, state, record, length) {
-        Ok(()) => 0,
+        Ok(()) => SENT,
         Err(reason) => {
             give_back(state.switch_slot, event_cost(length));
-            counters::drop(state.port, reason as u32)
+            reason as u32
         }
     }
 }
@@ -184,14 +293,14 @@ pub fn too_big<P: Packet>(packet: P, state: &mut State, mtu: u32) -> u32 {
     record.header = EventHeader {
         kind: EVENT_TOO_BIG,
         table: 0,
-        pad: 0,
+        hops: 0,
         reason: mtu,
         network: network.id,
         switch: 0,
         version: state.clock,
         in_port: port.port_no,
         rule_slot: state.origin,
-        flags: 0,
+        hold: 0,
         rule_id: 0,
         cookie: 0,
         total_len: packet.length(),
@@ -205,9 +314,7 @@ pub fn too_big<P: Packet>(packet: P, state: &mut State, mtu: u32) -> u32 {
 /// In the byte with the IPv4 flags.
 const DONT_FRAGMENT: u8 = 0x40;
 
-/// In `max_len` of [`packet_in`] (which has no more arguments to give): the rule's outputs are held.
-pub const HELD: u32 = 1 << 31;
-/// In `max_len` of [`packet_in`]: the action is of the packet's action set.
+/// In `max_len` of [`packet_in`] (which has no more arguments to give): the action is of the packet's action set.
 pub const FROM_SET: u32 = 1 << 30;
 
 /// Puts the record into the ring, with `length` bytes of the packet, for which the caller has checked that there is room.

@@ -8,10 +8,7 @@ use crate::{
     output,
     packet::{Packet, opaque},
     parse, reshape, set,
-    state::{
-        ActionRef, MAX_STEPS, STEP_COPY, STEP_GROUP, STEP_HELD, STEP_LIMIT, STEP_METER, State,
-        TAG_NONE,
-    },
+    state::{ActionRef, MAX_STEPS, STEP_COPY, STEP_GROUP, STEP_LIMIT, STEP_METER, State, TAG_NONE},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
@@ -133,7 +130,6 @@ fn act<P: Packet>(packet: P, state: &mut State) -> u64 {
     if at == 0 {
         counters::rule(step.rule, packet.length());
     }
-    let held = step.flags & STEP_HELD != 0;
     state.group_rule = step.origin;
     let count = rule.apply_count as u32;
     state.action = at + 1;
@@ -141,7 +137,7 @@ fn act<P: Packet>(packet: P, state: &mut State) -> u64 {
         let last = at + 1 == count;
         if last {
             set::write(state, step.rule, rule);
-            if rule.goto_table != NO_TABLE || !set::outputs(state) || held {
+            if rule.goto_table != NO_TABLE || !set::outputs(state) {
                 next_step(state, index);
             }
         }
@@ -154,7 +150,7 @@ fn act<P: Packet>(packet: P, state: &mut State) -> u64 {
         if at == 0 {
             set::write(state, step.rule, rule);
         }
-        if rule.goto_table != NO_TABLE || !set::outputs(state) || held {
+        if rule.goto_table != NO_TABLE || !set::outputs(state) {
             next_step(state, index);
             return 0;
         }
@@ -175,7 +171,6 @@ fn act<P: Packet>(packet: P, state: &mut State) -> u64 {
         state.plain = 0;
     }
     match action.op {
-        op::OUTPUT | op::IN_PORT | op::ALL | op::FLOOD | op::GROUP if held => 0,
         op::OUTPUT => {
             if last && step.flags & STEP_LIMIT != 0 {
                 // Counted when the packet's way is at its end, which is here.
@@ -215,11 +210,9 @@ fn act<P: Packet>(packet: P, state: &mut State) -> u64 {
         }
         op::CONTROLLER if !P::XDP => {
             let from_set = reference.rule != step.rule || reference.index >= count;
-            let max_len = action.a as u32
-                | if held { events::HELD } else { 0 }
-                | if from_set { events::FROM_SET } else { 0 };
+            let max_len = action.a as u32 | if from_set { events::FROM_SET } else { 0 };
             packet.packet_in(step.rule, max_len, action.b);
-            held as u64
+            0
         }
         _ => {
             state.change = reference;

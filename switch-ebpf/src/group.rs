@@ -10,16 +10,16 @@ use crate::{
     classify::{
         END, END_GROUP_CHANGED, END_NO_BUCKET, END_TC, enter_link, inline_link, look_up_part,
     },
+    hold,
     maps::{PORTS, RULES, SWITCHES, load},
     packet::opaque,
-    state::{STEP_COPY, STEP_GROUP, STEP_HELD, State},
+    state::{STEP_COPY, STEP_GROUP, State},
 };
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
     BUCKET_WATCHES, GROUP_ALL, GROUP_FAST_FAILOVER, GROUP_SELECT, GROUP_TABLE, MAX_ACTIONS,
-    PART_BUCKET, PART_CHOICE, PART_HEAD, PORT_DEAD, PORT_DOWN, PORT_NONE,
-    RULE_CONTROLLER_AND_OUTPUT, RULE_PURE, RULE_XDP, RuleEntry, SWITCH_HOLD, better, bucket_lot,
-    flow_hash, op, serial_le,
+    PART_BUCKET, PART_CHOICE, PART_HEAD, PORT_DEAD, PORT_DOWN, PORT_NONE, RULE_PURE, RULE_XDP,
+    RuleEntry, better, bucket_lot, flow_hash, op, serial_le,
 };
 
 /// [`State::group_best`]: none yet.
@@ -42,6 +42,7 @@ pub fn begin(state: &mut State, group: u32, part: u16) {
 #[inline(always)]
 pub fn meet(state: &mut State, group: u32) -> u32 {
     if state.reshaped != 0 {
+        hold::note_copy(state);
         return end(state, if state.xdp != 0 { END_TC } else { END });
     }
     state.last_step().flags = STEP_GROUP;
@@ -204,6 +205,10 @@ fn is_live(slot: u32) -> bool {
 /// A bucket that is to be run.
 #[inline(always)]
 fn bucket(state: &mut State, slot: u32, rule: &RuleEntry) -> u32 {
+    let Some(switch) = SWITCHES.get(state.switch_slot) else {
+        return 1;
+    };
+    hold::note(state, rule, switch);
     let mut slot = slot;
     if state.group_kind == GROUP_ALL as u32 && state.group_last > 1 {
         if rule.flags & RULE_PURE != 0 {
@@ -233,16 +238,12 @@ fn bucket(state: &mut State, slot: u32, rule: &RuleEntry) -> u32 {
 #[inline(always)]
 fn last(state: &mut State, slot: u32) -> u32 {
     state.grouping = 0;
-    let (Some(rule), Some(switch)) = (RULES.get(slot), SWITCHES.get(state.switch_slot)) else {
+    let Some(rule) = RULES.get(slot) else {
         return 1;
     };
     let count = rule.apply_count as usize;
     if state.xdp != 0 && (rule.flags & RULE_XDP == 0 || state.xdp_outputs != 0 && count > 0) {
         return end(state, END_TC);
-    }
-    if rule.flags & RULE_CONTROLLER_AND_OUTPUT != 0 && load(&switch.flags) & SWITCH_HOLD != 0 {
-        state.push(slot, STEP_HELD);
-        return end(state, END);
     }
     if count == 0 {
         state.push(slot, 0);

@@ -15,6 +15,7 @@ mod events;
 mod execute;
 mod flow;
 mod group;
+mod hold;
 mod maps;
 mod meter;
 mod output;

@@ -11,7 +11,7 @@ use crate::{
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use switch_abi::{
     BUCKET_NO_PORT, DropReason, MAX_FLOOD, PEER_SELF, PORT_DOWN, PORT_LINK, PORT_LOCAL,
-    PORT_REMOTE, TUNNEL_DELIVER, TUNNEL_GROUP, TUNNEL_OPTION_LEN, TUNNEL_PROCESS,
+    PORT_REMOTE, PortEntry, TUNNEL_DELIVER, TUNNEL_GROUP, TUNNEL_OPTION_LEN, TUNNEL_PROCESS,
 };
 
 /// Outputs to a port: makes the output that is pending, checks this one, and leaves it pending.
@@ -37,6 +37,9 @@ pub fn emit<P: Packet>(packet: P, slot: u32) -> u32 {
     // Also of a port that is on another host: there nobody knows any more who sent the packet.
     if mtu != 0 && kind != PORT_LINK && l3_length(packet, state) > mtu {
         return too_big(packet, state, slot, mtu);
+    }
+    if !P::XDP && state.hold != 0 {
+        return held(packet, state, slot, port, kind);
     }
     match kind {
         PORT_LOCAL => {
@@ -88,7 +91,7 @@ pub fn emit<P: Packet>(packet: P, slot: u32) -> u32 {
 /// As [`emit`], without a call, for what most packets need: their first output, to a local port that takes it. False: nothing was done.
 #[inline(always)]
 pub fn emit_first<P: Packet>(packet: P, state: &mut State, slot: u32) -> bool {
-    if state.pending.ifindex | state.spoilt != 0 {
+    if state.pending.ifindex | state.spoilt | state.hold != 0 {
         return false;
     }
     let Some(port) = PORTS.get(slot) else {
@@ -104,6 +107,25 @@ pub fn emit_first<P: Packet>(packet: P, state: &mut State, slot: u32) -> bool {
     state.done += 1;
     by_device(state, ifindex, slot);
     true
+}
+
+/// Has an output wait.
+#[inline(always)]
+fn held<P: Packet>(packet: P, state: &mut State, slot: u32, port: &PortEntry, kind: u32) -> u32 {
+    let (tunnel, id) = if kind == PORT_LINK {
+        let Some(other) = PORTS.get(load(&port.link)) else {
+            return counters::drop(slot, DropReason::PortDown as u32);
+        };
+        (TUNNEL_PROCESS, other.id)
+    } else {
+        (TUNNEL_DELIVER, port.id)
+    };
+    state.pending.kind = tunnel as u32;
+    state.pending.port_id = id;
+    // The next switch begins without a queue.
+    state.pending.group = if kind == PORT_LINK { 0 } else { state.queue };
+    state.pending.bucket = 0;
+    packet.hold(slot)
 }
 
 /// Makes a device the pending output.
@@ -131,9 +153,17 @@ pub fn to_group<P: Packet>(packet: P, state: &mut State, group: u32, bucket: u32
     } else {
         (PORTS.get(slot).map_or(0, |port| port.id), 0)
     };
-    tunnel_to(packet, state, PEER_SELF, TUNNEL_GROUP, id, slot, false);
+    if state.hold != 0 {
+        state.pending.kind = TUNNEL_GROUP as u32;
+        state.pending.port_id = id;
+    } else {
+        tunnel_to(packet, state, PEER_SELF, TUNNEL_GROUP, id, slot, false);
+    }
     state.pending.group = group;
     state.pending.bucket = bucket | none;
+    if state.hold != 0 {
+        packet.hold(slot);
+    }
 }
 
 /// Makes a tunnel frame to a peer the pending output. `slot`: where a drop is counted, and with `count` the packet.

@@ -155,11 +155,15 @@ pub trait Stages {
     fn packet_in(self, rule_slot: u32, max_len: u32, reason: u32) -> u32;
     /// [`crate::wait::wait`].
     fn wait(self, slot: u32, copy: u32) -> u32;
+    /// [`crate::events::hold`].
+    fn hold(self, port: u32) -> u32;
+    /// [`crate::events::report`].
+    fn report(self) -> u32;
 }
 
 /// [`Stages`] as global functions of these names.
 macro_rules! stages {
-    ($packet:ident, $context:ty, $short_cut:ident, $parse:ident, $neighbour:ident, $change:ident, $reshape:ident, $meter:ident, $emit:ident, $flush:ident, $strip:ident, $packet_in:ident, $wrap:ident, $run:ident, $wait:ident) => {
+    ($packet:ident, $context:ty, $short_cut:ident, $parse:ident, $neighbour:ident, $change:ident, $reshape:ident, $meter:ident, $emit:ident, $flush:ident, $strip:ident, $packet_in:ident, $wrap:ident, $run:ident, $wait:ident, $hold:ident, $report:ident) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $short_cut(
@@ -248,6 +252,18 @@ macro_rules! stages {
             crate::wait::wait($packet(context), slot, copy)
         }
 
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $hold(context: *mut $context, port: u32) -> u32 {
+            crate::events::hold($packet(context), port)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $report(context: *mut $context) -> u32 {
+            crate::events::report($packet(context))
+        }
+
         impl crate::packet::Stages for $packet {
             #[inline(always)]
             fn short_cut(self, slot: u32, network: u32, clock: u32) -> u32 {
@@ -312,6 +328,16 @@ macro_rules! stages {
             #[inline(always)]
             fn packet_in(self, rule_slot: u32, max_len: u32, reason: u32) -> u32 {
                 $packet_in(self.0, rule_slot, max_len, reason)
+            }
+
+            #[inline(always)]
+            fn hold(self, port: u32) -> u32 {
+                $hold(self.0, port)
+            }
+
+            #[inline(always)]
+            fn report(self) -> u32 {
+                $report(self.0)
             }
         }
     };

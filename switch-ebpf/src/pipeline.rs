@@ -6,7 +6,7 @@ use crate::{
         self, END, END_GROUP_CHANGED, END_LIMIT, END_MISS, END_NO_BUCKET, END_NO_METER, END_RESUME,
         END_PROMISED, END_TC, Role,
     },
-    counters, execute, flow, group,
+    counters, events, execute, flow, group,
     maps::{DEVICES, NETWORKS, PORTS, SWITCHES, TUNNEL_PORTS, load},
     output,
     packet::{Packet, opaque},
@@ -117,7 +117,8 @@ pub fn from_underlay<P: Packet>(packet: P) -> Result<i32, Stop> {
             };
             group::begin(state, arrival.argument, part);
             state.source_port = 0;
-            if arrival.source_port != 0 {
+            state.hold = arrival.hold;
+            if arrival.source_port | arrival.hold != 0 {
                 if P::XDP {
                     return Err(Stop::Pass);
                 }
@@ -238,6 +239,10 @@ fn process<P: Packet>(
     state.floor = state.clock;
     if copy {
         state.floor = state.arrival.clock;
+        if state.hold != 0 {
+            // The agent acknowledges nothing later before this copy is done with.
+            state.clock = state.floor;
+        }
         if state.arrival.bucket & BUCKET_NO_PORT as u32 != 0 {
             state.port = 0;
             state.in_port = CONTROLLER;
@@ -266,7 +271,7 @@ fn process<P: Packet>(
         return Ok(output::finish(packet, state));
     }
     classify::lime_classify();
-    if P::XDP && state.end == END_TC {
+    if P::XDP && (state.end == END_TC || state.hold != 0) {
         return Err(Stop::Pass);
     }
     // Back from where the trajectory ends.
@@ -300,6 +305,9 @@ fn process<P: Packet>(
         counters::lime_missed(state.missed);
     }
     cache::remember(state, reason);
+    if !P::XDP && state.hold != 0 {
+        events::lime_held();
+    }
     Ok(output::finish(packet, state))
 }
 

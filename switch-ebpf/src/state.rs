@@ -16,8 +16,6 @@ pub const TAG_INLINE: u32 = 1;
 /// [`State::tag`]: the outer tag is in the socket buffer's metadata.
 pub const TAG_METADATA: u32 = 2;
 
-/// [`Step::flags`]: a held packet-in ends the packet's way here.
-pub const STEP_HELD: u32 = 1;
 /// [`Step::flags`]: the last action outputs into a link that the packet is not to take any more.
 pub const STEP_LIMIT: u32 = 2;
 /// [`Step::flags`]: the rule's last action, or that of the action set, is a group; the steps that follow are its.
@@ -35,7 +33,7 @@ pub struct Step {
     pub rule: u32,
     /// The rule's last action outputs into a link whose other end, this port slot, is where the next step happens; 0: none.
     pub link: u32,
-    /// [`STEP_HELD`] ...
+    /// [`STEP_LIMIT`] ...
     pub flags: u32,
     /// For a group's part: the rule that ran the group; 0: the packet is a copy that came for it. Of no meaning for other rules.
     pub origin: u32,
@@ -206,6 +204,14 @@ pub struct State {
     pub metered: u32,
     /// The rule of [`crate::classify::END_PROMISED`], by its slot.
     pub promised: u32,
+    /// 1: the controller may be told of the packet by a switch that has other instances.
+    pub told: u32,
+    /// Not 0: the packet is output in the switch that the walk is in.
+    pub outputs: u32,
+    /// Outputs wait in the agent, under this name ([`switch_abi::EventHeader::hold`]); 0: they do not.
+    pub hold: u32,
+    /// Packets whose outputs this CPU has had wait.
+    pub holds: u32,
     /// [`Step::origin`], of the steps being added or of the one being executed.
     pub group_rule: u32,
     /// [`switch_abi::flow_hash`].
@@ -307,6 +313,9 @@ impl State {
         clear(&mut state.grouping);
         clear(&mut state.metered);
         clear(&mut state.group_rule);
+        clear(&mut state.told);
+        clear(&mut state.outputs);
+        clear(&mut state.hold);
         clear(&mut state.origin);
         clear(&mut state.key.metadata);
         clear(&mut state.key.tunnel_id);

@@ -151,7 +151,9 @@ stages!(
     lime_tc_packet_in,
     lime_tc_wrap,
     lime_tc_run,
-    lime_tc_wait
+    lime_tc_wait,
+    lime_tc_hold,
+    lime_tc_report
 );
 
 impl Packet for Tc {

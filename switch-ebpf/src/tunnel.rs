@@ -217,6 +217,8 @@ pub struct Arrival {
     pub argument: u32,
     /// [`switch_abi::TunnelOption::bucket`].
     pub bucket: u32,
+    /// UDP checksum; for what that says, [`switch_abi::HOLD_NAMES`].
+    pub hold: u32,
 }
 
 /// [`examine`]: a tunnel frame from a peer of the network.
@@ -284,6 +286,7 @@ fn examine_udp<P: Packet, const AT: u32>(packet: P, state: &mut State) -> u32 {
     if u16::from_be_bytes([u[2], u[3]]) != TUNNEL_PORT {
         return FOREIGN;
     }
+    state.arrival.hold = u16::from_be_bytes([u[6], u[7]]) as u32;
     state.arrival.source_port = u16::from_be_bytes([u[0], u[1]]) as u32;
     let Some(o) = packet.read::<TUNNEL_OPTION_LEN>(AT + 8) else {
         return BAD_OPTION;

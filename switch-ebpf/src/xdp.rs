@@ -49,7 +49,9 @@ stages!(
     lime_xdp_packet_in,
     lime_xdp_wrap,
     lime_xdp_run,
-    lime_xdp_wait
+    lime_xdp_wait,
+    lime_xdp_hold,
+    lime_xdp_report
 );
 
 impl Packet for Xdp {

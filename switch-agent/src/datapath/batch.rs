@@ -7,7 +7,7 @@ use std::mem::offset_of;
 
 use lime_core::flow::Rule;
 use lime_core::{Epoch, RuleId};
-use switch_abi::{GROUP_TABLE, KEY_WORDS, NO_TABLE, RULE_LIVE, RuleEntry, hash_key};
+use switch_abi::{GROUP_TABLE, KEY_WORDS, NO_TABLE, RULE_LIVE, RULE_TELLS, RuleEntry, hash_key};
 
 use super::chains::{Place, position};
 use super::classifier::{Writer, no_space_for_rules};
@@ -202,6 +202,9 @@ impl Writer<'_> {
             meter: rule.meter.unwrap_or(0),
             ..RuleEntry::default()
         };
+        if shape.table == GROUP_TABLE && list.compiled.flags & RULE_TELLS != 0 {
+            self.group_tells();
+        }
         let rules = &self.store.maps.rules;
         // Nobody looks at words of the key that its mask does not use, and at actions behind the last.
         let (key, _) = prepared.key.as_chunks();

@@ -8,8 +8,8 @@ use std::mem::offset_of;
 use lime_core::flow::Rule;
 use lime_core::{PortNo, RuleId};
 use switch_abi::{
-    CompactMask, FlowKey, HashSteps, MAX_TUPLES, PORT_NONE, PortEntry, RuleEntry, TableRef,
-    TupleEntry,
+    CompactMask, FlowKey, HashSteps, MAX_TUPLES, PORT_NONE, PortEntry, RuleEntry,
+    SWITCH_GROUP_TELLS, SwitchEntry, TableRef, TupleEntry,
 };
 
 use super::chains::unlink;
@@ -82,6 +82,14 @@ impl Writer<'_> {
 
     pub(super) fn release_port(&mut self, slot: u32) {
         release_port_if_unused(self.store, self.numbers, slot);
+    }
+
+    /// Marks the switch: a group's bucket may tell the controller.
+    pub(super) fn group_tells(&self) {
+        let at = offset_of!(SwitchEntry, flags);
+        let switches = &self.store.maps.switches;
+        let flags = switches.get(self.switch.slot, at) | SWITCH_GROUP_TELLS;
+        switches.publish(self.switch.slot, at, flags);
     }
 
     /// Index of what the rules of this mask have in common, in the table of `rule`; a tuple is made if need be.

@@ -4,7 +4,7 @@ use lime_core::PortNo;
 use lime_core::flow::{Action, Field, Match, Rule};
 use switch_abi::{
     Action as Op, EVENT_REASON_ACTION, EVENT_REASON_NO_MATCH, FlowKey, MAX_ACTIONS, MAX_QUEUE,
-    RULE_CLEAR_ACTIONS, RULE_CONTROLLER_AND_OUTPUT, RULE_XDP, op,
+    RULE_CLEAR_ACTIONS, RULE_COPIES, RULE_OUTPUTS, RULE_TELLS, RULE_XDP, op,
 };
 
 use super::{DatapathError, Result};
@@ -131,13 +131,10 @@ pub(crate) fn compile_actions(
     out.flags = flags(
         &out.actions[..out.apply as usize],
         &out.actions[out.apply as usize..out.count as usize],
+        rule.goto_table.is_some(),
     );
     if rule.clear_actions {
         out.flags |= RULE_CLEAR_ACTIONS;
-    }
-    if rule.goto_table.is_some() {
-        // A held packet does not go on to later tables: one that does is not held, and its event may be overtaken.
-        out.flags &= !RULE_CONTROLLER_AND_OUTPUT;
     }
     Ok(out)
 }
@@ -291,7 +288,7 @@ fn set_field(out: &mut Compiled, field: Field, value: u128) -> Result<()> {
     }
 }
 
-fn flags(apply: &[Op], write: &[Op]) -> u8 {
+fn flags(apply: &[Op], write: &[Op], goes_on: bool) -> u8 {
     let mut flags = 0;
     let is_output = |a: &&Op| {
         let outputs = [op::OUTPUT, op::IN_PORT, op::ALL, op::FLOOD, op::GROUP];
@@ -300,10 +297,17 @@ fn flags(apply: &[Op], write: &[Op]) -> u8 {
     let outputs = apply.iter().filter(is_output).count();
     let written = write.iter().find(is_output);
     let controller = apply.iter().chain(write).any(|a| a.op == op::CONTROLLER);
-    // A held packet does not get to its action set, so a controller action there does not hold.
-    let applied = apply.iter().any(|a| a.op == op::CONTROLLER);
-    if applied && (outputs > 0 || written.is_some()) {
-        flags |= RULE_CONTROLLER_AND_OUTPUT;
+    if controller {
+        flags |= RULE_TELLS;
+    }
+    // A group at the end is walked through, and its buckets say what they do.
+    let walked = usize::from(!goes_on && apply.last().is_some_and(|a| a.op == op::GROUP));
+    let copies = apply.iter().filter(|a| a.op == op::GROUP).count() - walked;
+    if copies > 0 {
+        flags |= RULE_COPIES;
+    }
+    if outputs > walked || written.is_some_and(|a| a.op != op::GROUP) {
+        flags |= RULE_OUTPUTS;
     }
     // XDP has no queues. What a group does is seen when its buckets are.
     let queue = apply.iter().chain(write).any(|a| a.op == op::SET_QUEUE);
@@ -423,37 +427,40 @@ mod tests {
         };
 
         let c = compile(vec![set.clone(), Action::output(PortNo(2))], None).unwrap();
-        assert_eq!((c.count, c.flags), (2, RULE_XDP));
+        assert_eq!((c.count, c.flags), (2, RULE_XDP | RULE_OUTPUTS));
         assert_eq!(c.actions[0].c, [1, 2, 3, 4, 5, 6, 0, 0]);
         assert_eq!((c.actions[1].op, c.actions[1].b), (op::OUTPUT, 102));
 
         let c = compile(vec![Action::output(PortNo(1)), set.clone()], None).unwrap();
         assert_eq!(
             (c.count, c.flags),
-            (1, RULE_XDP),
+            (1, RULE_XDP | RULE_OUTPUTS),
             "what comes after the last output is left out"
         );
         let c = compile(vec![Action::output(PortNo(1)), set], Some(3)).unwrap();
-        assert_eq!((c.count, c.flags), (2, 0), "but not before another table");
-
-        let both = vec![
-            Action::output(PortNo::CONTROLLER),
-            Action::output(PortNo(1)),
-        ];
         assert_eq!(
-            compile(both, None).unwrap().flags,
-            RULE_CONTROLLER_AND_OUTPUT
+            (c.count, c.flags),
+            (2, RULE_OUTPUTS),
+            "but not before another table"
         );
-        let both = vec![
-            Action::output(PortNo::CONTROLLER),
-            Action::output(PortNo(1)),
-        ];
-        assert_eq!(compile(both, Some(1)).unwrap().flags, 0);
+
+        let flags = |actions, goto| compile(actions, goto).unwrap().flags;
+        let tell = Action::output(PortNo::CONTROLLER);
+        let both = vec![tell.clone(), Action::output(PortNo(1))];
+        assert_eq!(flags(both.clone(), None), RULE_TELLS | RULE_OUTPUTS);
+        assert_eq!(flags(both, Some(1)), RULE_TELLS | RULE_OUTPUTS);
+        assert_eq!(flags(vec![tell.clone()], Some(1)), RULE_TELLS);
         assert_eq!(
-            compile(vec![Action::output(PortNo::FLOOD)], None)
-                .unwrap()
-                .flags,
-            0
+            flags(vec![Action::output(PortNo::FLOOD)], None),
+            RULE_OUTPUTS
+        );
+        // A group at the end is walked through.
+        assert_eq!(flags(vec![Action::Group(1)], None), RULE_XDP);
+        let copies = RULE_OUTPUTS | RULE_COPIES;
+        assert_eq!(flags(vec![Action::Group(1)], Some(1)), RULE_XDP | copies);
+        assert_eq!(
+            flags(vec![Action::Group(1), tell], None),
+            copies | RULE_TELLS
         );
         assert_eq!(compile(vec![], None).unwrap().flags, RULE_XDP);
     }
@@ -471,10 +478,10 @@ mod tests {
         let out = Action::output(PortNo(1));
         let c = compile(vec![Action::PushMpls(0x8847), out.clone()]).unwrap();
         assert_eq!((c.actions[0].op, c.actions[0].a), (op::PUSH_MPLS, 0x8847));
-        assert_eq!(c.flags, RULE_XDP);
+        assert_eq!(c.flags, RULE_XDP | RULE_OUTPUTS);
         let c = compile(vec![Action::SetQueue(5), out.clone()]).unwrap();
         assert_eq!((c.actions[0].op, c.actions[0].b), (op::SET_QUEUE, 5));
-        assert_eq!(c.flags, 0);
+        assert_eq!(c.flags, RULE_OUTPUTS);
         let e = compile(vec![Action::SetQueue(MAX_QUEUE + 1), out]).err();
         assert!(matches!(e, Some(DatapathError::Invalid { .. })));
     }

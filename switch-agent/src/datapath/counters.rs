@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 
 use lime_core::{Epoch, NetworkId, PortId, RuleId, SwitchId};
-use switch_abi::{Action, MISS_TABLES, RULE_LIVE, RuleEntry, miss_index};
+use switch_abi::{MISS_TABLES, RuleEntry, miss_index};
 
 use super::state::Store;
 use super::{Datapath, PortCount, Result, RuleCount};
@@ -130,18 +130,5 @@ impl Datapath {
             }
         }
         sum
-    }
-
-    /// The compiled actions of the rule in a slot, if it still is that rule: for events whose output was held back.
-    pub fn rule_actions(&self, slot: u32, rule: RuleId) -> Option<Vec<Action>> {
-        if slot == 0 || slot >= self.store.rule_stride {
-            return None;
-        }
-        let entry = self.store.maps.rules.read(slot);
-        if entry.live != RULE_LIVE || entry.rule_id != rule.0 {
-            return None;
-        }
-        let count = (entry.action_count as usize).min(entry.actions.len());
-        Some(entry.actions[..count].to_vec())
     }
 }

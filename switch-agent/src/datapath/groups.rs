@@ -4,7 +4,7 @@ use lime_core::PortNo;
 use lime_core::flow::{Choice, ChoiceOp, GroupPart, GroupPiece, GroupType, Live, Rule};
 use switch_abi::{
     BUCKET_WATCHES, GROUP_ALL, GROUP_FAST_FAILOVER, GROUP_INDIRECT, GROUP_SELECT, MAX_CHOICES,
-    MAX_GROUP_BUCKETS, PART_BUCKET, PART_CHOICE, PART_HEAD, RULE_CONTROLLER_AND_OUTPUT, RULE_PURE,
+    MAX_GROUP_BUCKETS, PART_BUCKET, PART_CHOICE, PART_HEAD, RULE_COPIES, RULE_OUTPUTS, RULE_PURE,
     choice_word, op,
 };
 
@@ -42,10 +42,12 @@ pub(super) fn compile(
             let mut compiled = compile_actions(&rule, port)?;
             let outputs = op::OUTPUT..=op::CONTROLLER;
             let actions = &compiled.actions[..compiled.count as usize];
-            if actions.iter().all(|a| outputs.contains(&a.op))
-                && compiled.flags & RULE_CONTROLLER_AND_OUTPUT == 0
-            {
+            if actions.iter().all(|a| outputs.contains(&a.op)) {
                 compiled.flags |= RULE_PURE;
+            }
+            if actions.iter().any(|a| a.op == op::GROUP) {
+                // Also the last one, where other buckets come after it.
+                compiled.flags |= RULE_OUTPUTS | RULE_COPIES;
             }
             Ok(compiled)
         }

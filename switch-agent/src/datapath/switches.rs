@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use lime_core::{Epoch, NetworkId, SwitchId};
 use switch_abi::{
-    SWITCH_ACTIVE, SWITCH_HOLD, SWITCH_INVALID_TTL, SWITCH_LOADING, SWITCH_NONE, SWITCH_RELAY,
-    SwitchEntry,
+    SWITCH_ACTIVE, SWITCH_GROUP_TELLS, SWITCH_HOLD, SWITCH_INVALID_TTL, SWITCH_LOADING,
+    SWITCH_NONE, SWITCH_RELAY, SwitchEntry,
 };
 
 use super::classifier::Writer;
@@ -44,7 +44,8 @@ impl Datapath {
             (false, 0) => SWITCH_NONE,
             (false, _) => SWITCH_RELAY,
         };
-        let mut flags = 0;
+        let switches = &self.store.maps.switches;
+        let mut flags = switches.get(slot, offset_of!(SwitchEntry, flags)) & SWITCH_GROUP_TELLS;
         if settings.hold {
             flags |= SWITCH_HOLD;
         }

@@ -112,6 +112,8 @@ impl Owner {
                 ports: capacity.ports.into(),
             }),
         });
+        // What their events waited for went with the stream before.
+        self.held.clear(None);
         self.discard_older(&clocks);
         self.report_underlay();
         for id in self.networks.keys().copied().collect::<Vec<_>>() {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use lime_core::{NetworkId, SwitchId};
-use switch_abi::{EVENT_PACKET_IN, EVENT_WAITING, EventHeader, event_cost};
+use switch_abi::{EVENT_OUTPUT, EVENT_PACKET_IN, EVENT_WAITING, EventHeader, event_cost};
 use tracing::debug;
 
 use super::Owner;
@@ -89,7 +89,7 @@ impl Owner {
                 debug!(network = %key.0, error = chain(&error), "nothing given back");
             }
         }
-        if header.kind != EVENT_PACKET_IN {
+        if header.kind != EVENT_PACKET_IN && header.kind != EVENT_OUTPUT {
             return;
         }
         self.allowances.read(key, cost, Instant::now());

@@ -36,7 +36,7 @@ use tracing::{info, warn};
 
 use crate::datapath::{Datapath, EventRing, PeerRoute};
 use crate::netlink::Netlink;
-use crate::packet_out::{HeldPackets, Injector, RecentIds, WaitingPackets};
+use crate::packet_out::{HeldLimits, HeldPackets, Injector, RecentIds, WaitingPackets};
 use crate::recirculation::Recirculation;
 use crate::reconcile::Store;
 use crate::underlay::{NetUpdate, Underlay, Wanted};
@@ -51,8 +51,11 @@ use promise::Votes;
 
 /// Packet-outs that are remembered, so that none is executed twice.
 const RECENT_PACKET_OUTS: usize = 8192;
-/// Packets that may wait for the coordinator to have their events.
-const HELD_PACKETS: usize = 4096;
+/// What may wait for the coordinator to have events.
+const HELD: HeldLimits = HeldLimits {
+    packets: 16_384,
+    bytes: 32 << 20,
+};
 
 /// What the session's task tells the owner.
 #[derive(Debug)]
@@ -146,7 +149,7 @@ impl Owner {
             routes: BTreeMap::new(),
             grace: Grace::default(),
             outbox: Outbox::default(),
-            held: HeldPackets::new(HELD_PACKETS),
+            held: HeldPackets::new(HELD),
             recent: RecentIds::new(RECENT_PACKET_OUTS),
             idle: IdleRules::default(),
             votes: Votes::default(),

@@ -1,15 +1,15 @@
 //! Packets that the coordinator sends out, and packets that waited for it.
 
 use lime_core::flow::{Action, PacketOut};
-use lime_core::{Epoch, NetworkId, PortNo, SwitchId};
+use lime_core::{Epoch, NetworkId, PortId, PortNo, SwitchId};
 use lime_proto::v1::{self, agent_message::Message};
 use switch_abi::{BUCKET_NO_PORT, EventHeader, TUNNEL_DELIVER, TUNNEL_GROUP, TUNNEL_PROCESS};
 use tracing::debug;
 
 use super::Owner;
 use crate::error::{CommandError, CommandResult, chain};
-use crate::packet::too_big;
-use crate::packet_out::{Emit, Tag, cut, run};
+use crate::packet::{complete_partial, too_big};
+use crate::packet_out::{Emit, Output, Tag, cut, run};
 use crate::reconcile::DesiredPlace;
 
 /// The cookie of a packet-in that no rule caused (OpenFlow 1.3.5, 7.4.1).
@@ -70,17 +70,22 @@ impl Owner {
             )));
         }
         for emit in run(&view, in_port, actions, packet)? {
-            let (mut argument, mut bucket, mut by) = (0, 0, 0);
-            let (kind, port, packet) = match emit {
+            let tag = |kind, port| Tag::new(vni, kind, port, clock);
+            let (tag, packet) = match emit {
                 Emit::Deliver(port, queue, packet) => {
-                    argument = queue;
-                    (TUNNEL_DELIVER, port, packet)
+                    let argument = queue;
+                    let tag = tag(TUNNEL_DELIVER, port);
+                    (Tag { argument, ..tag }, packet)
                 }
-                Emit::Process(port, packet) => (TUNNEL_PROCESS, port, packet),
+                Emit::Process(port, packet) => (tag(TUNNEL_PROCESS, port), packet),
                 Emit::Group(to, packet) => {
-                    bucket = if to.no_port { BUCKET_NO_PORT } else { 0 };
-                    (argument, by) = (to.id, to.queue);
-                    (TUNNEL_GROUP, to.port, packet)
+                    let tag = Tag {
+                        argument: to.id,
+                        queue: to.queue,
+                        bucket: if to.no_port { BUCKET_NO_PORT } else { 0 },
+                        ..tag(TUNNEL_GROUP, to.port)
+                    };
+                    (tag, packet)
                 }
                 Emit::Controller(max_len, packet) => {
                     let total_len = packet.len() as u32;
@@ -101,15 +106,6 @@ impl Owner {
                     }));
                     continue;
                 }
-            };
-            let tag = Tag {
-                vni,
-                kind,
-                port,
-                argument,
-                queue: by,
-                clock,
-                bucket,
             };
             self.injector
                 .send(&tag, &packet)
@@ -138,15 +134,7 @@ impl Owner {
             Some(_) => (TUNNEL_DELIVER, port),
             None => return,
         };
-        let tag = Tag {
-            vni: desired.vni,
-            kind,
-            port,
-            argument: 0,
-            queue: 0,
-            bucket: 0,
-            clock,
-        };
+        let tag = Tag::new(desired.vni, kind, port, clock);
         if let Err(error) = self.injector.send(&tag, &answer) {
             debug!(
                 error = chain(&error),
@@ -157,24 +145,48 @@ impl Owner {
 
     pub(super) fn release_held(&mut self, ids: &[u64]) {
         for &id in ids {
-            let Some(held) = self.held.release(id) else {
-                debug!(
-                    id,
-                    given_up = self.held.given_up(),
-                    "held packet is not here any more"
-                );
-                continue;
-            };
-            let result = self.execute(
-                held.network,
-                held.switch,
-                held.in_port,
-                &held.actions,
-                held.packet,
-            );
-            if let Err(error) = result {
-                debug!(id, %error, "held packet not sent");
+            let due = self.held.release(id);
+            self.send_held(due);
+        }
+    }
+
+    /// Sends outputs that have waited.
+    pub(super) fn send_held(&self, due: Vec<Output>) {
+        for Output { tag, packet } in due {
+            if let Err(error) = self.injector.send(&tag, &packet) {
+                debug!(error = chain(&error), "an output that waited is lost");
             }
+        }
+    }
+
+    /// An output that is to wait, or a copy for a group of a packet with such outputs: that goes back at once.
+    pub(super) fn hold(&mut self, header: &EventHeader, mut packet: Vec<u8>) {
+        let network = NetworkId(header.network);
+        let desired = self.networks.get(&network).and_then(|n| n.desired());
+        let Some(vni) = desired.map(|d| d.vni) else {
+            return;
+        };
+        complete_partial(&mut packet);
+        let mut tag = Tag {
+            argument: header.in_port,
+            queue: header.rule_id as u16,
+            bucket: header.rule_slot as u8,
+            hops: header.hops,
+            ..Tag::new(
+                vni,
+                header.table,
+                PortId(header.reason),
+                Epoch(header.version),
+            )
+        };
+        if header.table != TUNNEL_GROUP {
+            self.held
+                .output(network, header.hold, Output { tag, packet });
+            return;
+        }
+        if let Some(name) = self.held.copy(network, header.hold) {
+            tag.hold = name;
+            self.send_held(vec![Output { tag, packet }]);
         }
     }
 }

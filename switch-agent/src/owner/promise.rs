@@ -137,14 +137,12 @@ impl Owner {
             debug!(%network, "a packet waits for a network that is not here; dropped");
             return;
         };
+        let (port, clock) = (PortId(header.in_port), Epoch(header.version));
         let tag = Tag {
-            vni,
-            kind: header.table,
-            port: PortId(header.in_port),
             argument: header.cookie as u32,
-            queue: header.flags as u16,
-            clock: Epoch(header.version),
-            bucket: header.pad,
+            queue: (header.cookie >> 32) as u16,
+            bucket: header.hops,
+            ..Tag::new(vni, header.table, port, clock)
         };
         let Some(packets) = segments(packet, header.reason as usize) else {
             debug!(%network, "a packet that waits cannot be segmented; dropped");

@@ -62,9 +62,28 @@ pub struct Tag {
     pub clock: Epoch,
     /// [`TunnelOption::bucket`].
     pub bucket: u8,
+    /// Tunnel hops left.
+    pub hops: u8,
+    /// For [`switch_abi::TUNNEL_GROUP`]: of which packet with held outputs the copy is; 0: of none.
+    pub hold: u16,
 }
 
 impl Tag {
+    /// One without argument, queue, bucket and hold, and with all hops.
+    pub fn new(vni: u32, kind: u8, port: PortId, clock: Epoch) -> Self {
+        Self {
+            vni,
+            kind,
+            port,
+            argument: 0,
+            queue: 0,
+            clock,
+            bucket: 0,
+            hops: TUNNEL_HOPS,
+            hold: 0,
+        }
+    }
+
     fn option(&self) -> [u8; TUNNEL_OPTION_LEN] {
         let vni = self.vni.to_be_bytes();
         let option = TunnelOption {
@@ -78,7 +97,7 @@ impl Tag {
             option_len: 4,
             version: OPTION_VERSION,
             kind: self.kind,
-            hops: TUNNEL_HOPS,
+            hops: self.hops,
             bucket: self.bucket,
             port: self.port.0.to_be_bytes(),
             clock: self.clock.0.to_be_bytes(),
@@ -106,8 +125,8 @@ fn encapsulate(tag: &Tag, src_mac: [u8; 6], dst_mac: [u8; 6], inner: &[u8]) -> V
     frame.extend(source.to_be_bytes());
     frame.extend(TUNNEL_PORT.to_be_bytes());
     frame.extend((udp_len as u16).to_be_bytes());
-    // Without a UDP checksum, as RFC 8926, 3.3 allows over IPv4.
-    frame.extend([0, 0]);
+    // Without a UDP checksum, as RFC 8926, 3.3 allows over IPv4; in its place, where one may be, the packet's name.
+    frame.extend(tag.hold.to_be_bytes());
     frame.extend(tag.option());
     frame.extend(inner);
     frame.resize(frame.len() + padding, 0);
@@ -227,12 +246,8 @@ mod tests {
     fn a_tunnel_frame_is_laid_out_as_the_abi_says() {
         let tag = Tag {
             argument: 7,
-            vni: 0x010203,
-            kind: switch_abi::TUNNEL_DELIVER,
-            port: PortId(7),
-            clock: Epoch(9),
-            queue: 0,
-            bucket: 0,
+            hold: 0x1234,
+            ..Tag::new(0x010203, switch_abi::TUNNEL_DELIVER, PortId(7), Epoch(9))
         };
         let frame = encapsulate(&tag, [1; 6], [2; 6], &[0xaa; 60]);
         assert_eq!(frame.len(), 14 + 20 + 8 + 28 + 60);
@@ -251,6 +266,7 @@ mod tests {
             .map(|p| u32::from(u16::from_be_bytes([p[0], p[1]])))
             .sum();
         assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
+        assert_eq!(frame[40..42], [0x12, 0x34]);
         assert_eq!(frame[42..50], [0x05, 0x40, 0x65, 0x58, 1, 2, 3, 0]);
         assert_eq!(frame[50..58], [0xff, 0x4c, 0x81, 4, 1, 1, 8, 0]);
         assert_eq!(frame[66..70], [0, 0, 0, 7]);

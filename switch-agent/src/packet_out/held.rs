@@ -1,318 +1,357 @@
-//! Outputs that wait until the coordinator has the event of the same packet (consistency rule 5).
+//! Outputs that wait until the coordinator has all events of the same packet (consistency rule 5).
+//!
+//! Kernel programs say in the event ring what they tell the controller of a packet, and what is to be output, under a name of the packet's. Copies for
+//! groups are sent back to them at once, under a name given here, and what they say then is about the same packet. When all runs about a packet are over
+//! and the coordinator has all its events, its outputs go out.
 
 use std::collections::{BTreeMap, HashMap};
 
-use lime_core::flow::{Action, Field, MAX_LEN_ALL};
-use lime_core::{NetworkId, PortNo, SwitchId};
-use switch_abi::op;
+use lime_core::NetworkId;
+use switch_abi::{HOLD_BITS, HOLD_NAMES, HOLD_RUN};
 
-use crate::packet::Layout;
+use super::Tag;
 
-/// A packet whose outputs wait.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// Its network.
-    pub network: NetworkId,
-    /// The switch that processed it.
-    pub switch: SwitchId,
-    /// Where it came in.
-    pub in_port: PortNo,
+/// A tunnel frame that waits.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// What it says of the packet.
+    pub tag: Tag,
     /// The packet.
     pub packet: Vec<u8>,
-    /// What is still to be done with it.
-    pub actions: Vec<Action>,
+}
+
+/// How much may wait; of one network a quarter of it.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldLimits {
+    /// Packets.
+    pub packets: usize,
+    /// Bytes of all their outputs.
+    pub bytes: usize,
+}
+
+#[derive(Debug)]
+struct Held {
+    network: NetworkId,
+    /// Runs of the programs that are not over.
+    runs: usize,
+    /// Events that the coordinator has not confirmed.
+    events: usize,
+    outputs: Vec<Output>,
+}
+
+impl Held {
+    fn is_due(&self) -> bool {
+        self.runs == 0 && self.events == 0
+    }
+}
+
+/// What waits of a network, or of all.
+#[derive(Clone, Copy, Debug, Default)]
+struct Use {
+    packets: usize,
+    bytes: usize,
+}
+
+impl Use {
+    fn exceeds(self, limits: HeldLimits, share: usize) -> bool {
+        self.packets > limits.packets / share || self.bytes > limits.bytes / share
+    }
+
+    fn take(&mut self, held: &Held) {
+        self.packets -= 1;
+        self.bytes -= bytes_of(held);
+    }
+}
+
+fn bytes_of(held: &Held) -> usize {
+    held.outputs.iter().map(|o| o.packet.len()).sum()
 }
 
 /// The held packets, by id. Bounded: when there are too many, the oldest are given up.
 #[derive(Debug)]
 pub struct HeldPackets {
-    limit: usize,
+    limits: HeldLimits,
     next: u64,
     packets: BTreeMap<u64, Held>,
+    /// Runs that are not over: the programs' name or ours, and the packet's id, which may have been given up. On each CPU there is one run at a time, so
+    /// that another name says that the end of the one before it was lost.
+    runs: HashMap<u32, (u32, u64)>,
+    next_name: u32,
+    all: Use,
+    networks: HashMap<NetworkId, Use>,
     given_up: u64,
 }
 
+/// Where a run is in [`HeldPackets::runs`].
+fn place(name: u32) -> u32 {
+    if name & HOLD_RUN == 0 {
+        name
+    } else {
+        name >> HOLD_BITS << HOLD_BITS
+    }
+}
+
 impl HeldPackets {
-    /// Holds at most `limit` packets.
-    pub fn new(limit: usize) -> Self {
+    /// Holds nothing yet.
+    pub fn new(limits: HeldLimits) -> Self {
         Self {
-            limit,
+            limits,
             next: 1,
             packets: BTreeMap::new(),
+            runs: HashMap::new(),
+            next_name: 0,
+            all: Use::default(),
+            networks: HashMap::new(),
             given_up: 0,
         }
     }
 
-    /// Keeps a packet and gives its id, never 0.
-    pub fn hold(&mut self, held: Held) -> u64 {
-        let id = self.next;
-        self.next += 1;
-        self.packets.insert(id, held);
-        while self.packets.len() > self.limit {
-            self.packets.pop_first();
-            self.given_up += 1;
+    /// The controller is told of a packet. Gives what the event says of it, never 0.
+    pub fn event(&mut self, network: NetworkId, name: u32) -> u64 {
+        let id = self.id(network, name);
+        if let Some(held) = self.packets.get_mut(&id) {
+            held.events += 1;
         }
         id
     }
 
-    /// Takes a packet out; `None`: released already, or given up.
-    pub fn release(&mut self, id: u64) -> Option<Held> {
-        self.packets.remove(&id)
+    /// An output is to wait.
+    pub fn output(&mut self, network: NetworkId, name: u32, output: Output) {
+        let id = self.id(network, name);
+        let Some(held) = self.packets.get_mut(&id) else {
+            return;
+        };
+        let bytes = output.packet.len();
+        held.outputs.push(output);
+        self.all.bytes += bytes;
+        self.networks.entry(network).or_default().bytes += bytes;
+        self.keep_to_limits(network);
+    }
+
+    /// A group gets a copy. Gives the name that it is to have; `None`: the packet has been given up.
+    pub fn copy(&mut self, network: NetworkId, name: u32) -> Option<u16> {
+        let id = self.id(network, name);
+        let held = self.packets.get_mut(&id)?;
+        // There are fewer packets than names, and few copies of each: one is soon found.
+        for _ in 0..HOLD_NAMES {
+            self.next_name = self.next_name % HOLD_NAMES + 1;
+            if !self.runs.contains_key(&self.next_name) {
+                held.runs += 1;
+                self.runs.insert(self.next_name, (self.next_name, id));
+                return u16::try_from(self.next_name).ok();
+            }
+        }
+        None
+    }
+
+    /// A run is over. Gives the outputs that are due.
+    pub fn ended(&mut self, network: NetworkId, name: u32) -> Vec<Output> {
+        let id = self.id(network, name);
+        self.runs.remove(&place(name));
+        if let Some(held) = self.packets.get_mut(&id) {
+            held.runs -= 1;
+        }
+        self.due(id)
+    }
+
+    /// The coordinator has an event. Gives the outputs that are due.
+    pub fn release(&mut self, id: u64) -> Vec<Output> {
+        if let Some(held) = self.packets.get_mut(&id) {
+            held.events = held.events.saturating_sub(1);
+        }
+        self.due(id)
     }
 
     /// Gives up all packets of a network, or all: their coordinator has gone.
     pub fn clear(&mut self, network: Option<NetworkId>) {
-        let before = self.packets.len();
-        self.packets
-            .retain(|_, h| network.is_some_and(|n| h.network != n));
-        self.given_up += (before - self.packets.len()) as u64;
+        let packets = self.packets.iter();
+        let gone = packets.filter(|(_, h)| network.is_none_or(|n| h.network == n));
+        let gone: Vec<u64> = gone.map(|(&id, _)| id).collect();
+        for id in gone {
+            self.give_up(id);
+        }
     }
 
     /// Packets that were given up so far.
     pub fn given_up(&self) -> u64 {
         self.given_up
     }
-}
 
-/// How many bytes of a held packet the controller gets.
-pub fn controller_len(compiled: &[switch_abi::Action]) -> u16 {
-    let controller = compiled.iter().find(|a| a.op == op::CONTROLLER);
-    controller.map_or(MAX_LEN_ALL, |a| a.a)
-}
-
-/// What a rule's compiled actions still have to do for a held packet. The kernel's program has applied what changes the packet before the
-/// controller action, has left out all outputs, and has stopped there: so outputs of the first part are made with the packet as
-/// the controller sees it, and the rest is still to be run.
-/// `ports` gives the numbers of port slots; an output to a slot without one does nothing.
-pub fn remaining(
-    compiled: &[switch_abi::Action],
-    packet: &[u8],
-    ports: &HashMap<u32, PortNo>,
-) -> Vec<Action> {
-    let tcp = Layout::parse(packet)
-        .and_then(|l| l.network)
-        .is_some_and(|n| n.proto == 6);
-    let icmp6 = Layout::parse(packet)
-        .and_then(|l| l.network)
-        .is_some_and(|n| n.proto == 58);
-    // Of which protocol a field is the action says, or (0) the packet.
-    let is = |protocol: u32, named: u32, found: bool| named == protocol || named == 0 && found;
-    let l4 = |tcp_field, udp_field, named| {
-        if is(6, named, tcp) {
-            tcp_field
-        } else {
-            udp_field
+    /// The id of the packet that a run is about; a new one if it is new.
+    fn id(&mut self, network: NetworkId, name: u32) -> u64 {
+        match self.runs.get(&place(name)) {
+            Some(&(there, id)) if there == name => return id,
+            Some(&(_, id)) => self.give_up(id),
+            None => {}
         }
-    };
-    let icmp = |v4_field, v6_field, named| {
-        if is(58, named, icmp6) {
-            v6_field
-        } else {
-            v4_field
-        }
-    };
-    let set = |field: Field, value: u128| Action::SetField { field, value };
-    let mut actions = Vec::with_capacity(compiled.len());
-    let mut told = false;
-    // The upper halves of IPv6 addresses come first, in an action of their own.
-    let mut upper = 0u64;
-    for action in compiled {
-        let c = u64::from_be_bytes(action.c);
-        let half = |upper: &mut u64, field| {
-            if action.a == 0 {
-                *upper = c;
-                None
-            } else {
-                Some(set(field, u128::from(*upper) << 64 | u128::from(c)))
-            }
+        let id = self.next;
+        self.next += 1;
+        self.runs.insert(place(name), (name, id));
+        let held = Held {
+            network,
+            runs: 1,
+            events: 0,
+            outputs: Vec::new(),
         };
-        let done = match action.op {
-            op::END => break,
-            op::OUTPUT => ports.get(&action.b).map(|&port| Action::output(port)),
-            op::IN_PORT => Some(Action::output(PortNo::IN_PORT)),
-            op::ALL => Some(Action::output(PortNo::ALL)),
-            op::FLOOD => Some(Action::output(PortNo::FLOOD)),
-            op::GROUP => Some(Action::Group(action.b)),
-            op::SET_ETH_DST => Some(set(Field::EthDst, u128::from(c >> 16))),
-            op::SET_ETH_SRC => Some(set(Field::EthSrc, u128::from(c >> 16))),
-            op::PUSH_VLAN => Some(Action::PushVlan(action.a)),
-            op::POP_VLAN => Some(Action::PopVlan),
-            op::SET_VLAN_VID => Some(set(Field::VlanVid, action.a.into())),
-            op::SET_VLAN_PCP => Some(set(Field::VlanPcp, action.a.into())),
-            op::SET_IPV4_SRC => Some(set(Field::Ipv4Src, u128::from(c >> 32))),
-            op::SET_IPV4_DST => Some(set(Field::Ipv4Dst, u128::from(c >> 32))),
-            op::SET_IPV6_SRC => half(&mut upper, Field::Ipv6Src),
-            op::SET_IPV6_DST => half(&mut upper, Field::Ipv6Dst),
-            op::SET_L4_SRC => Some(set(
-                l4(Field::TcpSrc, Field::UdpSrc, action.b),
-                action.a.into(),
-            )),
-            op::SET_L4_DST => Some(set(
-                l4(Field::TcpDst, Field::UdpDst, action.b),
-                action.a.into(),
-            )),
-            op::SET_IP_DSCP => Some(set(Field::IpDscp, action.a.into())),
-            op::SET_IP_ECN => Some(set(Field::IpEcn, action.a.into())),
-            op::SET_ICMP_TYPE => Some(set(
-                icmp(Field::Icmpv4Type, Field::Icmpv6Type, action.b),
-                action.a.into(),
-            )),
-            op::SET_ICMP_CODE => Some(set(
-                icmp(Field::Icmpv4Code, Field::Icmpv6Code, action.b),
-                action.a.into(),
-            )),
-            op::SET_ARP_OP => Some(set(Field::ArpOp, action.a.into())),
-            op::SET_ARP_SPA => Some(set(Field::ArpSpa, u128::from(c >> 32))),
-            op::SET_ARP_TPA => Some(set(Field::ArpTpa, u128::from(c >> 32))),
-            op::SET_ARP_SHA => Some(set(Field::ArpSha, u128::from(c >> 16))),
-            op::SET_ARP_THA => Some(set(Field::ArpTha, u128::from(c >> 16))),
-            op::SET_IPV6_FLABEL => Some(set(Field::Ipv6Flabel, action.b.into())),
-            op::SET_ND_TARGET => half(&mut upper, Field::Ipv6NdTarget),
-            op::SET_ND_SLL => Some(set(Field::Ipv6NdSll, u128::from(c >> 16))),
-            op::SET_ND_TLL => Some(set(Field::Ipv6NdTll, u128::from(c >> 16))),
-            op::SET_MPLS_LABEL => Some(set(Field::MplsLabel, action.b.into())),
-            op::SET_MPLS_TC => Some(set(Field::MplsTc, action.a.into())),
-            op::SET_PBB_ISID => Some(set(Field::PbbIsid, action.b.into())),
-            op::SET_NW_TTL => Some(Action::SetNwTtl(action.a as u8)),
-            op::DEC_NW_TTL => Some(Action::DecNwTtl),
-            op::SET_MPLS_TTL => Some(Action::SetMplsTtl(action.a as u8)),
-            op::DEC_MPLS_TTL => Some(Action::DecMplsTtl),
-            op::SET_SCTP_SRC => Some(set(Field::SctpSrc, action.a.into())),
-            op::SET_SCTP_DST => Some(set(Field::SctpDst, action.a.into())),
-            op::COPY_TTL_IN => Some(Action::CopyTtlIn),
-            op::COPY_TTL_OUT => Some(Action::CopyTtlOut),
-            op::PUSH_MPLS => Some(Action::PushMpls(action.a)),
-            op::POP_MPLS => Some(Action::PopMpls(action.a)),
-            op::PUSH_PBB => Some(Action::PushPbb(action.a)),
-            op::POP_PBB => Some(Action::PopPbb),
-            op::SET_QUEUE => Some(Action::SetQueue(action.b)),
-            // The controller has it already.
-            op::CONTROLLER => {
-                told = true;
-                None
-            }
-            _ => None,
-        };
-        actions
-            .extend(done.filter(|a| told || matches!(a, Action::Output { .. } | Action::Group(_))));
+        self.packets.insert(id, held);
+        self.all.packets += 1;
+        self.networks.entry(network).or_default().packets += 1;
+        self.keep_to_limits(network);
+        id
     }
-    actions
+
+    fn due(&mut self, id: u64) -> Vec<Output> {
+        if self.packets.get(&id).is_some_and(Held::is_due) {
+            return self.take(id).map_or_else(Vec::new, |held| held.outputs);
+        }
+        Vec::new()
+    }
+
+    fn keep_to_limits(&mut self, network: NetworkId) {
+        loop {
+            let of_network = self.networks.get(&network).copied().unwrap_or_default();
+            let oldest = if of_network.exceeds(self.limits, 4) {
+                self.packets.iter().find(|(_, h)| h.network == network)
+            } else if self.all.exceeds(self.limits, 1) {
+                self.packets.iter().next()
+            } else {
+                return;
+            };
+            let Some((&id, _)) = oldest else { return };
+            self.give_up(id);
+        }
+    }
+
+    fn give_up(&mut self, id: u64) {
+        if self.take(id).is_some() {
+            self.given_up += 1;
+        }
+    }
+
+    fn take(&mut self, id: u64) -> Option<Held> {
+        let held = self.packets.remove(&id)?;
+        self.all.take(&held);
+        if let Some(of_network) = self.networks.get_mut(&held.network) {
+            of_network.take(&held);
+            if of_network.packets == 0 {
+                self.networks.remove(&held.network);
+            }
+        }
+        Some(held)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use lime_core::{Epoch, PortId};
+
     use super::*;
 
-    fn held() -> Held {
-        Held {
-            network: NetworkId(1),
-            switch: SwitchId(1),
-            in_port: PortNo(1),
-            packet: vec![0; 14],
-            actions: vec![],
+    const NET: NetworkId = NetworkId(1);
+
+    fn held(packets: usize) -> HeldPackets {
+        HeldPackets::new(HeldLimits {
+            packets,
+            bytes: 4 * 1000,
+        })
+    }
+
+    /// The `count`th packet of a CPU.
+    fn run(cpu: u32, count: u32) -> u32 {
+        HOLD_RUN | cpu << HOLD_BITS | count
+    }
+
+    fn output(port: u32, length: usize) -> Output {
+        Output {
+            tag: Tag {
+                port: PortId(port),
+                ..Tag::new(7, switch_abi::TUNNEL_DELIVER, PortId(port), Epoch(1))
+            },
+            packet: vec![0; length],
         }
     }
 
+    fn ports(outputs: &[Output]) -> Vec<u32> {
+        outputs.iter().map(|o| o.tag.port.0).collect()
+    }
+
     #[test]
-    fn a_packet_is_released_once_and_the_oldest_are_given_up() {
-        let mut packets = HeldPackets::new(2);
-        let ids: Vec<u64> = (0..3).map(|_| packets.hold(held())).collect();
-        assert_eq!(packets.release(ids[0]), None);
+    fn outputs_wait_for_all_events_and_for_the_end_of_the_run() {
+        let mut packets = held(40);
+        packets.output(NET, run(0, 1), output(1, 60));
+        let id = packets.event(NET, run(0, 1));
+        assert_eq!(packets.event(NET, run(0, 1)), id);
+        // Another CPU's packet meanwhile.
+        let other = packets.event(NET, run(1, 1));
+        assert_ne!(other, id);
+        packets.output(NET, run(1, 1), output(9, 60));
+        packets.output(NET, run(0, 1), output(2, 60));
+        assert_eq!(ports(&packets.release(id)), []);
+        assert_eq!(ports(&packets.ended(NET, run(0, 1))), []);
+        assert_eq!(ports(&packets.release(id)), [1, 2]);
+        assert_eq!(ports(&packets.release(id)), []);
+        assert_eq!(ports(&packets.release(other)), []);
+        assert_eq!(ports(&packets.ended(NET, run(1, 1))), [9]);
+        assert_eq!((packets.given_up(), packets.all.bytes), (0, 0));
+        assert!(packets.packets.is_empty() && packets.runs.is_empty());
+        assert!(packets.networks.is_empty());
+    }
+
+    #[test]
+    fn what_groups_tell_of_a_packet_is_waited_for() {
+        let mut packets = held(40);
+        packets.output(NET, run(0, 1), output(1, 60));
+        let copy = packets.copy(NET, run(0, 1)).unwrap();
+        assert_eq!(ports(&packets.ended(NET, run(0, 1))), []);
+        let id = packets.event(NET, copy.into());
+        packets.output(NET, copy.into(), output(2, 60));
+        // A copy of the copy.
+        let second = packets.copy(NET, copy.into()).unwrap();
+        assert_ne!(second, copy);
+        assert_eq!(ports(&packets.ended(NET, copy.into())), []);
+        assert_eq!(ports(&packets.release(id)), []);
+        assert_eq!(ports(&packets.ended(NET, second.into())), [1, 2]);
+        assert!(packets.packets.is_empty() && packets.runs.is_empty());
+    }
+
+    #[test]
+    fn without_events_nothing_waits_longer_than_the_run() {
+        let mut packets = held(40);
+        packets.output(NET, run(0, 1), output(1, 60));
+        assert_eq!(ports(&packets.ended(NET, run(0, 1))), [1]);
+    }
+
+    #[test]
+    fn the_oldest_are_given_up_and_what_comes_of_them_later_too() {
+        let mut packets = held(8);
+        let first = packets.event(NET, run(0, 1));
+        let second = packets.event(NET, run(1, 1));
+        assert!(packets.ended(NET, run(1, 1)).is_empty());
+        packets.event(NET, run(2, 1));
+        // Two are a network's share.
         assert_eq!(packets.given_up(), 1);
-        assert!(packets.release(ids[1]).is_some());
-        assert!(packets.release(ids[1]).is_none());
-        packets.clear(Some(NetworkId(2)));
-        assert!(packets.release(ids[2]).is_some());
+        packets.output(NET, run(0, 1), output(1, 60));
+        assert_eq!(packets.copy(NET, run(0, 1)), None);
+        assert_eq!(ports(&packets.ended(NET, run(0, 1))), []);
+        assert_eq!(ports(&packets.release(first)), []);
+        // Another network has its own share, and bytes count too.
+        packets.event(NetworkId(2), run(3, 1));
+        assert!(packets.packets.contains_key(&second));
+        packets.output(NetworkId(2), run(3, 1), output(1, 1001));
+        assert_eq!(packets.given_up(), 2);
+        packets.clear(Some(NET));
+        assert_eq!(packets.given_up(), 4);
+        assert!(packets.packets.is_empty() && packets.networks.is_empty());
     }
 
     #[test]
-    fn every_operation_that_changes_packets_comes_back() {
-        let sctp = {
-            let mut packet = vec![0; 12];
-            packet.extend([8, 0, 0x45, 0, 0, 32, 0, 0, 0, 0, 64, 132]);
-            packet.resize(14 + 32, 0);
-            packet
-        };
-        let changes = [
-            (op::COPY_TTL_IN, 0, 0, Action::CopyTtlIn),
-            (op::COPY_TTL_OUT, 0, 0, Action::CopyTtlOut),
-            (op::PUSH_MPLS, 0x8848, 0, Action::PushMpls(0x8848)),
-            (op::POP_MPLS, 0x0800, 0, Action::PopMpls(0x0800)),
-            (op::PUSH_PBB, 0x88e7, 0, Action::PushPbb(0x88e7)),
-            (op::POP_PBB, 0, 0, Action::PopPbb),
-            (op::SET_QUEUE, 0, 70_000, Action::SetQueue(70_000)),
-            (
-                op::SET_SCTP_SRC,
-                7,
-                0,
-                Action::SetField {
-                    field: Field::SctpSrc,
-                    value: 7,
-                },
-            ),
-            (
-                op::SET_SCTP_DST,
-                9,
-                0,
-                Action::SetField {
-                    field: Field::SctpDst,
-                    value: 9,
-                },
-            ),
-        ];
-        let controller = switch_abi::Action {
-            op: op::CONTROLLER,
-            ..Default::default()
-        };
-        let mut compiled = vec![controller];
-        compiled.extend(changes.iter().map(|&(op, a, b, _)| switch_abi::Action {
-            op,
-            a,
-            b,
-            ..Default::default()
-        }));
-        let expected: Vec<Action> = changes.into_iter().map(|c| c.3).collect();
-        assert_eq!(remaining(&compiled, &sctp, &HashMap::new()), expected);
-    }
-
-    #[test]
-    fn compiled_actions_come_back_without_the_controller() {
-        let act = |op, a, b, c| switch_abi::Action {
-            op,
-            pad: 0,
-            a,
-            b,
-            c,
-        };
-        let compiled = [
-            // The tag was pushed before the controller got the packet, and the output was left out.
-            act(op::PUSH_VLAN, 0x8100, 0, [0; 8]),
-            act(op::IN_PORT, 0, 0, [0; 8]),
-            act(op::CONTROLLER, 128, 0, [0; 8]),
-            act(op::SET_IPV6_DST, 0, 0, [0xfd, 0, 0, 0, 0, 0, 0, 0]),
-            act(op::SET_IPV6_DST, 1, 0, [0, 0, 0, 0, 0, 0, 0, 9]),
-            act(op::SET_ETH_DST, 0, 0, [2, 0, 0, 0, 0, 7, 0, 0]),
-            act(op::OUTPUT, 0, 5, [0; 8]),
-            act(op::OUTPUT, 0, 6, [0; 8]),
-            act(op::END, 0, 0, [0; 8]),
-            act(op::ALL, 0, 0, [0; 8]),
-        ];
-        let ports = HashMap::from([(5, PortNo(2))]);
-        assert_eq!(controller_len(&compiled), 128);
-        assert_eq!(
-            remaining(&compiled, &[0; 14], &ports),
-            [
-                Action::output(PortNo::IN_PORT),
-                Action::SetField {
-                    field: Field::Ipv6Dst,
-                    value: 0xfd << 120 | 9
-                },
-                Action::SetField {
-                    field: Field::EthDst,
-                    value: 0x0200_0000_0007
-                },
-                Action::output(PortNo(2)),
-            ]
-        );
+    fn a_run_whose_end_was_lost_is_over_when_its_cpu_has_another() {
+        let mut packets = held(40);
+        let lost = packets.event(NET, run(0, 1));
+        packets.output(NET, run(0, 1), output(1, 60));
+        packets.output(NET, run(0, 2), output(2, 60));
+        assert_eq!(packets.given_up(), 1);
+        assert_eq!(ports(&packets.release(lost)), []);
+        assert_eq!(ports(&packets.ended(NET, run(0, 2))), [2]);
     }
 }

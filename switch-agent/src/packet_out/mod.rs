@@ -8,7 +8,7 @@ mod run;
 mod waiting;
 
 pub use frame::{InjectError, Injector, Tag};
-pub use held::{Held, HeldPackets, controller_len, remaining};
+pub use held::{HeldLimits, HeldPackets, Output};
 pub use recent::RecentIds;
 pub(crate) use run::cut;
 pub use run::{Emit, PacketOutError, PortView, SwitchView, ToGroup, run};

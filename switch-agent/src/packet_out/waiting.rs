@@ -105,15 +105,7 @@ mod tests {
     fn packet(rule: u32, len: usize, first: u8) -> WaitingPacket {
         let mut packet = vec![0; len];
         packet[0] = first;
-        let tag = Tag {
-            vni: 1,
-            kind: TUNNEL_PROCESS,
-            port: PORT,
-            argument: 0,
-            queue: 0,
-            clock: Epoch(1),
-            bucket: 0,
-        };
+        let tag = Tag::new(1, TUNNEL_PROCESS, PORT, Epoch(1));
         WaitingPacket {
             rule: (rule, RuleId(rule.into())),
             tag,

@@ -21,14 +21,14 @@ fn an_event_says_where_and_at_what_version_and_carries_the_packet() {
     let header = EventHeader {
         kind: EVENT_PACKET_IN,
         table: 0,
-        pad: 0,
+        hops: 0,
         reason: EVENT_REASON_ACTION,
         network: 7,
         switch: 5,
         version: 10,
         in_port: 11,
         rule_slot: rule,
-        flags: 0,
+        hold: 0,
         rule_id: 1000 + rule as u64,
         cookie: 2000 + rule as u64,
         total_len: frame.len() as u32,
@@ -62,45 +62,6 @@ fn an_event_is_cut_at_max_len_and_shows_the_packet_as_it_is_then() {
         (events[0].0.total_len, events[0].0.data_len),
         (frame.len() as u32 + 4, 60)
     );
-}
-
-/// Consistency rule 5.
-#[test]
-fn with_several_instances_outputs_wait_for_the_event() {
-    let mut w = World::new();
-    let tap = Tap::new("held");
-    w.local(2, tap.ifindex);
-    let mut switch: SwitchEntry = w.get(maps::SWITCHES, 1);
-    switch.flags = SWITCH_HOLD;
-    w.switch(1, switch);
-    let set = act(op::SET_ETH_SRC, 0, 0, &[2; 6]);
-    w.rule_with(
-        1,
-        any(),
-        any(),
-        &[output(2), set, controller(60), output(2)],
-        |r| {
-            r.flags = RULE_CONTROLLER_AND_OUTPUT;
-            r.goto_table = 1;
-        },
-    );
-    w.rule_with(1, any(), any(), &[output(2)], |r| r.table = 1);
-    w.commit();
-    let frame = udp4(&[7; 1000]);
-    w.run(Mode::Xdp, &frame).expect(Verdict::Pass, &[]);
-    w.run(Mode::Tc, &frame)
-        .expect(Verdict::Drop, &["rx 1", "rule 1"]);
-    let events = w.events();
-    assert_eq!(events.len(), 1);
-    let mut now = frame.clone();
-    now[6..12].copy_from_slice(&[2; 6]);
-    assert_eq!((events[0].0.flags, &events[0].1), (EVENT_HELD, &now));
-    // Without other instances nothing is held.
-    switch.flags = 0;
-    w.switch(1, switch);
-    w.run(Mode::Tc, &frame)
-        .expect(Verdict::Redirect, &["rx 1", "rule 1", "rule 2", "tx 2=3"]);
-    assert_eq!(w.events()[0].0.flags, 0);
 }
 
 #[test]

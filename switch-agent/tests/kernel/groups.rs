@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use switch_abi::*;
 
 /// A bucket's weight, the port slot that it watches (0: none), and its actions.
-type Bucket<'a> = (u16, u32, &'a [Action]);
+pub type Bucket<'a> = (u16, u32, &'a [Action]);
 
 fn part(
     w: &mut World,
@@ -27,7 +27,7 @@ fn part(
 }
 
 /// Adds a group as the agent writes it; the slots of its head and of its buckets.
-fn group(w: &mut World, id: u32, kind: u8, buckets: &[Bucket<'_>]) -> Vec<u32> {
+pub fn group(w: &mut World, id: u32, kind: u8, buckets: &[Bucket<'_>]) -> Vec<u32> {
     let mut slots = vec![part(w, id, PART_HEAD, &[], |_| {})];
     slots.extend(choices(w, id, kind, buckets, 1, 0));
     slots
@@ -69,7 +69,7 @@ fn choices(
     buckets.collect()
 }
 
-fn to_group(id: u32) -> Action {
+pub fn to_group(id: u32) -> Action {
     act(op::GROUP, 0, id, &[])
 }
 

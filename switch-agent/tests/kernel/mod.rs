@@ -8,6 +8,7 @@ mod events;
 mod frames;
 mod groups;
 mod headers;
+mod hold;
 mod meters;
 mod parse;
 mod queues;

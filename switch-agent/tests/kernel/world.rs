@@ -328,7 +328,7 @@ impl World {
         );
     }
 
-    /// Adds a rule; its slot. RULE_XDP is set as the agent does unless `flags` has other bits.
+    /// Adds a rule; its slot. Its flags are set as the agent does.
     pub fn rule(&mut self, priority: u16, mask: FlowKey, key: FlowKey, actions: &[Action]) -> u32 {
         self.rule_with(priority, mask, key, actions, |_| {})
     }
@@ -355,6 +355,12 @@ impl World {
             .position(|a| a.op == op::OUTPUT)
             .is_none_or(|at| at + 1 == actions.len());
         let xdp = outputs <= 1 && last && !actions.iter().any(|a| tc_only.contains(&a.op));
+        let does = |ops: &[u8], flag| {
+            let any = actions.iter().any(|a| ops.contains(&a.op));
+            if any { flag } else { 0 }
+        };
+        let to_ports = [op::OUTPUT, op::IN_PORT, op::ALL, op::FLOOD];
+        let flags = does(&[op::CONTROLLER], RULE_TELLS) | does(&to_ports, RULE_OUTPUTS);
         let mut entry = RuleEntry {
             key: CompactMask::new(&mask).compact(&key),
             apply_count: actions.len() as u8,
@@ -366,7 +372,7 @@ impl World {
             cookie: 2000 + slot as u64,
             live: RULE_LIVE,
             action_count: actions.len() as u8,
-            flags: if xdp { RULE_XDP } else { 0 },
+            flags: flags | if xdp { RULE_XDP } else { 0 },
             ..Default::default()
         };
         entry.actions[..actions.len()].copy_from_slice(actions);

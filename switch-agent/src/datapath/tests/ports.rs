@@ -43,7 +43,7 @@ fn a_rule_may_name_a_port_before_there_is_one() {
     dp.stage(NET, Epoch(1), Some(SWITCH), &[(id(1), to_mac(1, 5))], &[])
         .unwrap();
     let slot = dp.network(NET).unwrap().rules.get(id(1)).unwrap();
-    let target = dp.rule_actions(slot, id(1)).unwrap()[0].b;
+    let target = dp.store.maps.rules.read(slot).actions[0].b;
     assert_eq!(dp.port_at(target), None);
     assert!(dp.listed(SWITCH).is_empty(), "floods do not know it");
     dp.set_port(NET, &port(5, SWITCH, Place::Local { ifindex: 33 }))

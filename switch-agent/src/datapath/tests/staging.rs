@@ -1,8 +1,8 @@
 //! Epochs one by one.
 
 use lime_core::Epoch;
-use lime_core::flow::{Action, Field};
-use switch_abi::{FlowKey, MAX_CHAIN, MAX_TUPLES};
+use lime_core::flow::{Action, Field, GroupPart, GroupPiece, Part};
+use switch_abi::{FlowKey, MAX_CHAIN, MAX_TUPLES, SWITCH_GROUP_TELLS, SWITCH_HOLD};
 
 use super::super::{DatapathError, SnapshotRule};
 use super::*;
@@ -240,4 +240,35 @@ fn old_bounds_are_brought_forward_before_serial_numbers_wrap() {
         dp.collect(NET, Epoch(epoch)).unwrap();
         assert_eq!(found(&dp, 1, epoch), Some(1), "at epoch {epoch}");
     }
+}
+
+/// Where a walk does not see what a group does, it must know that one may tell the controller before it does.
+#[test]
+fn a_switch_whose_groups_tell_the_controller_says_so_from_the_staging_on() {
+    let mut dp = datapath();
+    let flags = |dp: &Datapath| {
+        let slot = dp.switches[&SWITCH].slot;
+        dp.store.maps.switches.read(slot).flags
+    };
+    let bucket = |index, port| {
+        let part = GroupPart {
+            group: 1,
+            what: GroupPiece::Bucket(index),
+        };
+        Rule {
+            actions: vec![Action::output(port)],
+            part: Some(Box::new(Part::Group(part))),
+            ..Rule::default()
+        }
+    };
+    stage(&mut dp, 1, &[(1, bucket(0, PortNo(1)))], &[]);
+    assert_eq!(flags(&dp), 0);
+    stage(&mut dp, 2, &[(2, bucket(1, PortNo::CONTROLLER))], &[]);
+    assert_eq!(flags(&dp), SWITCH_GROUP_TELLS);
+    let hold = SwitchSettings {
+        hold: true,
+        ..instance(SWITCH)
+    };
+    dp.set_switch(NET, &hold).unwrap();
+    assert_eq!(flags(&dp), SWITCH_GROUP_TELLS | SWITCH_HOLD);
 }
