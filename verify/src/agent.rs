@@ -139,7 +139,7 @@ impl World {
                     return Ok(());
                 }
                 match to {
-                    Some(port) => self.output(setting, h, packet, 1 << port, clock),
+                    Some(port) => self.output(setting, h, packet, 1 << port, clock, true),
                     None => self.enter(setting, h, packet),
                 }
             }
@@ -147,8 +147,8 @@ impl World {
                 let held = host.held.iter().position(|x| u64::from(x.id) == id);
                 if let Some(i) = held {
                     let held = host.held.remove(i);
-                    let clock = host.clock;
-                    self.output(setting, h, held.packet, held.out, clock);
+                    let version = Epoch(held.version);
+                    self.output(setting, h, held.packet, held.out, version, false);
                 }
             }
             Down::Ask(round) => self.asked(setting, h, round),

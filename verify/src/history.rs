@@ -227,13 +227,12 @@ impl<'a> Check<'a> {
 
     /// What the table does with a packet after `place` commands: ports, packet-in.
     fn outcome(&self, switch: u8, kind: u8, in_port: u8, place: usize) -> (u8, bool) {
-        let best = self.matching(switch, kind, in_port, place);
-        let best = best.map(|rule| &self.world.rules[rule as usize]);
-        best.map_or((0, false), |r| (r.out & !(1 << in_port), r.controller))
+        let met = self.matching(switch, kind, in_port, place);
+        self.world.does(&met, in_port)
     }
 
-    /// The rule that a packet matches after `place` commands.
-    fn matching(&self, switch: u8, kind: u8, in_port: u8, place: usize) -> Option<u8> {
+    /// The rules that a packet meets after `place` commands.
+    fn matching(&self, switch: u8, kind: u8, in_port: u8, place: usize) -> Vec<u8> {
         let mut rules: u64 = self.world.initial.iter().fold(0, |a, r| a | 1 << r);
         for &c in &self.commands[..place] {
             if self.history.void & (1 << c) != 0 {
@@ -247,16 +246,9 @@ impl<'a> Check<'a> {
                 rules = add.iter().fold(rules, |a, r| a | 1 << r);
             }
         }
-        let all = self.world.rules.iter().enumerate();
-        let best = all
-            .filter(|(i, r)| {
-                rules & (1 << i) != 0
-                    && r.switch == switch
-                    && r.kind.is_none_or(|k| k == kind)
-                    && r.in_port.is_none_or(|p| p == in_port)
-            })
-            .max_by_key(|(_, r)| r.priority);
-        best.map(|(i, _)| i as u8)
+        let there = |rule: u8| rules & (1 << rule) != 0;
+        let first = self.world.best(0, switch, kind, in_port, there);
+        first.map_or_else(Vec::new, |r| self.world.from(r, kind, in_port, there))
     }
 
     fn collect(&mut self) -> Result<(), String> {
@@ -407,7 +399,7 @@ impl<'a> Check<'a> {
                 let counts = |place: &usize| {
                     let fits = self.outcome(switch, kind, port, *place);
                     let seen = step.out & !fits.0 == 0 && (fits.1 || !step.event);
-                    seen && self.matching(switch, kind, port, *place) == Some(rule)
+                    seen && self.matching(switch, kind, port, *place).contains(&rule)
                 };
                 let mut places = usize::from(from)..=cut;
                 let always = places.clone().all(|p| counts(&p));

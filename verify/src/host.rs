@@ -224,6 +224,8 @@ pub struct Held {
     pub packet: Packet,
     /// Ports, as bits.
     pub out: u8,
+    /// What the packet was processed at.
+    pub version: u32,
 }
 
 /// A host.
@@ -400,10 +402,15 @@ impl Host {
     }
 
     /// Keeps a packet until the coordinator has its event. Gives its name.
-    pub fn hold(&mut self, packet: Packet, out: u8) -> u8 {
+    pub fn hold(&mut self, packet: Packet, out: u8, version: Epoch) -> u8 {
         self.held_names += 1;
         let id = self.held_names;
-        self.held.push(Held { id, packet, out });
+        self.held.push(Held {
+            id,
+            packet,
+            out,
+            version: version.0,
+        });
         id
     }
 }

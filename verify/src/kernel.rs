@@ -75,42 +75,42 @@ impl World {
         } else {
             version
         };
-        let matching = host.rules.iter().filter(|v| {
-            let rule = &setting.scenario.rules[v.rule as usize];
-            v.visible(at)
-                && rule.switch == switch
-                && rule.kind.is_none_or(|k| k == packet.kind)
-                && rule.in_port.is_none_or(|p| p == packet.port)
-        });
-        let rules = matching.map(|v| (v.rule, &setting.scenario.rules[v.rule as usize]));
-        let best = rules.max_by_key(|(_, r)| r.priority);
-        best.map(|(number, _)| number)
+        let visible = |rule| host.rules.iter().any(|v| v.rule == rule && v.visible(at));
+        let scenario = &setting.scenario;
+        scenario.best(0, switch, packet.kind, packet.port, visible)
     }
 
-    /// Counts the rule, and does what it says.
+    /// Counts the rule and those that it goes on to, and does what they say.
     fn run(&mut self, setting: &Setting, h: u8, packet: Packet, version: Epoch, number: u8) {
-        let switch = setting.scenario.ports[packet.port as usize].switch;
-        let rule = &setting.scenario.rules[number as usize];
-        if setting
-            .scenario
-            .idle()
-            .is_some_and(|(idle, _)| idle == number)
-        {
+        let scenario = &setting.scenario;
+        let switch = scenario.ports[packet.port as usize].switch;
+        if scenario.idle().is_some_and(|(idle, _)| idle == number) {
             self.idle_rule_matched(h);
         }
         let host = &mut self.hosts[h as usize];
-        if setting.scenario.counts() {
-            host.count(number, version);
+        let visible = |rule| {
+            let mut versions = host.rules.iter();
+            versions.any(|v| v.rule == rule && v.visible(version))
+        };
+        let met = scenario.from(number, packet.kind, packet.port, visible);
+        if scenario.counts() {
+            for &rule in &met {
+                host.count(rule, version);
+            }
         }
         // Counted here: the instance's last value must not have been read.
         host.miscounted |= host.finals;
-        let out = rule.out & !(1 << packet.port);
-        let hold = rule.controller
+        let (out, controller) = scenario.does(&met, packet.port);
+        let hold = controller
             && out != 0
             && host.holds(switch)
             && !setting.without(Mutation::NoHeldOutputs);
-        if rule.controller {
-            let held = if hold { host.hold(packet, out) } else { 0 };
+        if controller {
+            let held = if hold {
+                host.hold(packet, out, version)
+            } else {
+                0
+            };
             let event = Event {
                 version: version.0,
                 switch,
@@ -123,11 +123,11 @@ impl World {
             }
         }
         if !hold {
-            self.output(setting, h, packet, out, version);
+            self.output(setting, h, packet, out, version, true);
         }
     }
 
-    /// Outputs to these ports, at this version.
+    /// Outputs to these ports, at this version; into a link in the same run, if that can be.
     pub(crate) fn output(
         &mut self,
         setting: &Setting,
@@ -135,6 +135,7 @@ impl World {
         packet: Packet,
         out: u8,
         version: Epoch,
+        same_run: bool,
     ) {
         let tag = version;
         for port in (0..8).filter(|p| out & (1 << p) != 0) {
@@ -155,7 +156,7 @@ impl World {
                     let role = self.hosts[h as usize].role(switch, version, false, false);
                     match role {
                         // Rule 1: at the same version, in the same run.
-                        Role::Active if out.count_ones() == 1 => {
+                        Role::Active if same_run && out.count_ones() == 1 => {
                             self.process(setting, h, packet, version);
                         }
                         Role::Active => self.launch(setting, h, false, tag, packet),

@@ -34,7 +34,7 @@ pub enum Command {
     Await,
 }
 
-/// A rule. The highest priority that matches wins.
+/// A rule. The highest priority of a table that matches wins.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Its switch.
@@ -49,6 +49,10 @@ pub struct Rule {
     pub out: u8,
     /// A packet-in.
     pub controller: bool,
+    /// Its table.
+    pub table: u8,
+    /// The packet goes on in this table, a later one.
+    pub goto: Option<u8>,
 }
 
 /// Where a port leads.
@@ -162,6 +166,48 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// The rule of a table that a packet meets, of those that are there.
+    pub fn best(
+        &self,
+        table: u8,
+        switch: u8,
+        kind: u8,
+        in_port: u8,
+        there: impl Fn(u8) -> bool,
+    ) -> Option<u8> {
+        let rules = (0u8..).zip(&self.rules).filter(|(i, r)| {
+            r.switch == switch
+                && r.table == table
+                && r.kind.is_none_or(|k| k == kind)
+                && r.in_port.is_none_or(|p| p == in_port)
+                && there(*i)
+        });
+        let best = rules.max_by_key(|(_, r)| r.priority);
+        best.map(|(i, _)| i)
+    }
+
+    /// A rule, and those of later tables that a packet meets then.
+    pub fn from(&self, first: u8, kind: u8, in_port: u8, there: impl Fn(u8) -> bool) -> Vec<u8> {
+        let switch = self.rules[usize::from(first)].switch;
+        let mut met = Vec::new();
+        let mut next = Some(first);
+        while let Some(rule) = next {
+            met.push(rule);
+            let table = self.rules[usize::from(rule)].goto;
+            next = table.and_then(|t| self.best(t, switch, kind, in_port, &there));
+        }
+        met
+    }
+
+    /// What rules do together with a packet that came in by this port: ports, packet-in.
+    pub fn does(&self, met: &[u8], in_port: u8) -> (u8, bool) {
+        let rules = met.iter().map(|&r| &self.rules[usize::from(r)]);
+        let (out, controller) = rules.fold((0, false), |(out, controller), r| {
+            (out | r.out, controller || r.controller)
+        });
+        (out & !(1 << in_port), controller)
+    }
+
     /// Whether what hosts count is of interest.
     pub fn counts(&self) -> bool {
         let counted = |c: &Command| matches!(c, Command::Cut(_) | Command::Expire(_));

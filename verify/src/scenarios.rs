@@ -17,6 +17,8 @@ pub(crate) fn rule(priority: u8, kind: u8, out: &[u8], controller: bool) -> Rule
         in_port: None,
         out: out.iter().fold(0, |a, p| a | 1 << p),
         controller,
+        table: 0,
+        goto: None,
     }
 }
 
@@ -177,6 +179,60 @@ fn hold() -> Scenario {
         commands: vec![update(&[2], &[])],
         script: vec![0],
         ..Default::default()
+    }
+}
+
+/// A rule that outputs, and one of a later table that tells the controller.
+fn hold_tables() -> Scenario {
+    let outputs = Rule {
+        goto: Some(1),
+        ..rule(1, 0, &[1], false)
+    };
+    let tells = Rule {
+        table: 1,
+        ..rule(1, 0, &[], true)
+    };
+    Scenario {
+        name: "hold-tables",
+        about: "as hold, but a rule of a later table tells the controller",
+        rules: vec![
+            outputs,
+            rule(1, 1, &[0], true),
+            rule(2, 1, &[], true),
+            tells,
+        ],
+        initial: vec![0, 1, 3],
+        ..hold()
+    }
+}
+
+/// A rule that outputs into a link, and tells the controller.
+fn hold_chain() -> Scenario {
+    let of_second = |kind, port| Rule {
+        switch: 1,
+        ..rule(1, kind, &[port], false)
+    };
+    let port = |switch, end| Port { switch, end };
+    Scenario {
+        name: "hold-chain",
+        about: "as hold, but the output goes through a second switch, and so does the answer",
+        instances: vec![vec![0, 1], vec![0, 1]],
+        ports: vec![
+            at(0),
+            port(0, End::Link(2)),
+            port(1, End::Link(1)),
+            port(1, End::Host(1)),
+        ],
+        ends: vec![end(0, &[0], &[]), end(3, &[], &[(0, 1)])],
+        rules: vec![
+            rule(1, 0, &[1], true),
+            rule(1, 1, &[0], true),
+            rule(2, 1, &[], true),
+            of_second(0, 3),
+            of_second(1, 2),
+        ],
+        initial: vec![0, 1, 3, 4],
+        ..hold()
     }
 }
 
@@ -620,6 +676,8 @@ pub fn all() -> Vec<Scenario> {
         updates(),
         statistics(),
         hold(),
+        hold_tables(),
+        hold_chain(),
         relay(),
         packet_out(),
         packet_out_table(),

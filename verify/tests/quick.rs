@@ -90,6 +90,19 @@ fn a_migration_with_a_dying_coordinator_shows_what_one_switch_could_have_shown()
     assert!(states >= 400_000, "{states}");
 }
 
+/// Rule 5, where the output and what the controller is told are not of one rule, and where the output goes through another switch.
+#[test]
+fn outputs_that_are_not_held_are_missed_in_tables_and_chains() {
+    let mutation = Mutation::NoHeldOutputs;
+    for name in ["hold-tables", "hold-chain"] {
+        let mut all = scenarios::all().into_iter();
+        let scenario = all.find(|s| s.name == name).expect("a scenario");
+        let setting = Setting::new(scenario, Some(mutation));
+        let report = shortest(&setting, 400_000, Duration::from_secs(120));
+        assert!(report.trace.is_some(), "{name}");
+    }
+}
+
 #[test]
 fn every_rule_taken_out_is_missed() {
     for mutation in Mutation::ALL {
