@@ -3,9 +3,10 @@
 use lime_proto::v1::lime_client::LimeClient;
 use lime_proto::v1::{
     AddInstanceRequest, Consistency, CreateLinkRequest, CreateNetworkRequest, CreatePortRequest,
-    CreateSwitchRequest, FlowMod, GetMigrationRequest, ListRulesRequest, Migration,
-    MigrationRequest, Port, PortAttach, PortStatsOf, PortStatsRequest, PortTarget, RuleStats,
-    Switch, UpdateRulesRequest, UpdateRulesResponse, migration::State,
+    CreateSwitchRequest, FlowMod, GetMigrationRequest, Group, GroupMod, ListRulesRequest,
+    Migration, MigrationRequest, Port, PortAttach, PortStatsOf, PortStatsRequest, PortTarget,
+    RuleStats, Switch, UpdateGroupsRequest, UpdateRulesRequest, UpdateRulesResponse, group_mod,
+    migration::State,
 };
 use tokio_stream::StreamExt;
 use tonic::Status;
@@ -193,6 +194,23 @@ impl Tenant {
             || format!("update rules of {switch}"),
             self.client.update_rules(request).await,
         )
+    }
+
+    /// Makes a group of a switch.
+    pub async fn group(&mut self, switch: &str, group: Group) -> Result<(), LabError> {
+        // Its answer names the epoch, which a judge asks for.
+        let request = UpdateGroupsRequest {
+            network: self.network.clone(),
+            switch: switch.to_owned(),
+            mods: vec![GroupMod {
+                change: Some(group_mod::Change::Add(group)),
+            }],
+        };
+        asked(
+            || format!("make a group of {switch}"),
+            self.client.update_groups(request).await,
+        )?;
+        Ok(())
     }
 
     /// A switch's rules with their counters.

@@ -54,6 +54,26 @@ async fn naive_a_detector_blocks_a_server_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_detector_with_a_table_of_its_own_sees_questions_first() {
+    holds(Scenario::IntrusionTables).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn naive_a_detector_with_a_table_of_its_own_blocks_a_server() {
+    fails_without_consistency(Scenario::IntrusionTables).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_detector_behind_a_group_sees_questions_first() {
+    holds(Scenario::IntrusionGroup).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn naive_a_detector_behind_a_group_blocks_a_server() {
+    fails_without_consistency(Scenario::IntrusionGroup).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_balancer_pins_flows() {
     holds(Scenario::Balancer).await;
 }

@@ -5,25 +5,37 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lime_proto::v1::PacketIn;
+use lime_proto::v1::{Bucket, FlowMod, Group, GroupType, PacketIn, action::Action};
 
 use super::{Message, ScenarioError, Scene, Talker, Tally};
 use crate::program::{Commands, Program};
-use crate::rules::{CONTROLLER, RuleSpec};
+use crate::rules::{CONTROLLER, RuleSpec, field};
 
-pub(super) async fn start(scene: &mut Scene, tally: &Arc<Tally>) -> Result<(), ScenarioError> {
+/// What makes the copies for the detector.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Copies {
+    /// The rule that also outputs.
+    Rule,
+    /// A rule of a later table.
+    Table,
+    /// A group's bucket, which changes its copy.
+    Group,
+}
+
+pub(super) async fn start(
+    scene: &mut Scene,
+    tally: &Arc<Tally>,
+    copies: Copies,
+) -> Result<(), ScenarioError> {
     scene
         .switch("s1", &[(1, "h1", "a"), (2, "h2", "b")])
         .await?;
-    let copied = |from, to| {
-        RuleSpec::new(10)
-            .in_port(from)
-            .ipv4()
-            .output(to)
-            .output(CONTROLLER)
-            .add()
-    };
-    scene.rules("s1", vec![copied(1, 2), copied(2, 1)]).await?;
+    for (from, to) in [(1, 2), (2, 1)] {
+        if let Copies::Group = copies {
+            scene.group("s1", copying(to)).await?;
+        }
+        scene.rules("s1", copied(copies, from, to)).await?;
+    }
     let detector = Detector {
         asked: HashSet::new(),
         blocked: false,
@@ -50,6 +62,37 @@ pub(super) async fn start(scene: &mut Scene, tally: &Arc<Tally>) -> Result<(), S
     )?;
     scene.keep((server, client));
     Ok(())
+}
+
+/// The rules for packets from one port to another.
+fn copied(copies: Copies, from: u32, to: u32) -> Vec<FlowMod> {
+    let of = RuleSpec::new(10).in_port(from).ipv4();
+    match copies {
+        Copies::Rule => vec![of.output(to).output(CONTROLLER).add()],
+        Copies::Table => vec![
+            of.clone().table(1).output(CONTROLLER).add(),
+            of.output(to).goto(1).add(),
+        ],
+        Copies::Group => {
+            let group = lime_proto::v1::action::Group { group_id: to };
+            vec![of.action(Action::Group(group)).add()]
+        }
+    }
+}
+
+/// A group that outputs packets, and sends changed copies to the controller.
+fn copying(to: u32) -> Group {
+    let bucket = |actions: RuleSpec| Bucket {
+        actions: actions.rule().actions,
+        ..Bucket::default()
+    };
+    let copy = RuleSpec::new(0).set(field::ETH_SRC, [2, 0, 0, 0, 0, 99]);
+    let changed = RuleSpec::new(0).set(field::ETH_SRC, [2, 0, 0, 0, 0, 98]);
+    Group {
+        group_id: to,
+        r#type: GroupType::All.into(),
+        buckets: vec![bucket(copy.output(CONTROLLER)), bucket(changed.output(to))],
+    }
 }
 
 struct Detector {

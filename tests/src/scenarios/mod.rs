@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`Scenario::Firewall`] | an answer comes to the firewall without the rule that was made before the question was let out |
 //! | [`Scenario::Intrusion`] | the detector is shown an answer before its question, and blocks the server for ever |
+//! | [`Scenario::IntrusionTables`], [`Scenario::IntrusionGroup`] | the same, where a later table or a group makes the detector's copies |
 //! | [`Scenario::Balancer`] | a packet of a flow that is pinned comes to the controller, or to another server |
 //! | [`Scenario::Policy`] | who has seen the new policy causes a packet that meets the old one |
 //! | [`Scenario::Chain`] | the second switch of a chain is ahead of the first, which was changed before it |
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 
 use lime_proto::v1::{Consistency, PortAttach};
 
+use intrusion::Copies;
 pub use scene::Scene;
 pub use talk::{Message, Talker};
 
@@ -52,6 +54,10 @@ pub enum Scenario {
     Firewall,
     /// Intrusion detection.
     Intrusion,
+    /// The same, with copies by a later table.
+    IntrusionTables,
+    /// The same, with copies by a group.
+    IntrusionGroup,
     /// A load balancer that pins flows.
     Balancer,
     /// A policy that changes.
@@ -143,7 +149,9 @@ pub async fn play(
     let tally = Arc::new(Tally::default());
     match scenario {
         Scenario::Firewall => firewall::start(&mut scene, &tally).await,
-        Scenario::Intrusion => intrusion::start(&mut scene, &tally).await,
+        Scenario::Intrusion => intrusion::start(&mut scene, &tally, Copies::Rule).await,
+        Scenario::IntrusionTables => intrusion::start(&mut scene, &tally, Copies::Table).await,
+        Scenario::IntrusionGroup => intrusion::start(&mut scene, &tally, Copies::Group).await,
         Scenario::Balancer => balancer::start(&mut scene, &tally).await,
         Scenario::Policy => policy::start(&mut scene, &tally).await,
         Scenario::Chain => chain::start(&mut scene, &tally).await,

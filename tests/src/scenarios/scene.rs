@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use lime_proto::v1::{Consistency, FlowMod, PortAttach};
+use lime_proto::v1::{Consistency, FlowMod, Group, PortAttach};
 
 use super::ScenarioError;
 use crate::lab::{EndHost, Lab, LabError};
@@ -68,6 +68,11 @@ impl Scene {
     pub async fn rules(&mut self, switch: &str, mods: Vec<FlowMod>) -> Result<(), LabError> {
         self.tenant.rules(switch, mods).await?;
         Ok(())
+    }
+
+    /// A group of a switch.
+    pub async fn group(&mut self, switch: &str, group: Group) -> Result<(), LabError> {
+        self.tenant.group(switch, group).await
     }
 
     /// The lab.
