@@ -45,8 +45,7 @@ pub async fn recover(
     for (key, record) in read::<RuleRecord>(store.as_ref(), Table::Rules)? {
         if let Some(id) = rule_of(&key) {
             let rules = &mut parts.entry(part_of(&key)).or_default().rules;
-            let rule = Arc::new(record.rule);
-            rules.restore(record.switch, id, rule, record.from, record.counts);
+            rules.restore(record.switch, id, record.rule, record.from, record.counts);
             let since = &mut parts.entry(part_of(&key)).or_default().since;
             since.insert(id, record.since);
         }

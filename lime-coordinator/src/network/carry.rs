@@ -131,7 +131,7 @@ impl State {
                     let record = RuleRecord {
                         switch: *switch,
                         from: entry.epoch,
-                        rule: added.rule.as_ref().clone(),
+                        rule: Arc::clone(&added.rule),
                         counts: added.counts,
                         since: self.begins(added.id),
                     };
@@ -257,7 +257,7 @@ impl State {
                     let record = RuleRecord {
                         switch: *switch,
                         from: r.from.unwrap_or_default(),
-                        rule: r.rule.as_ref().clone(),
+                        rule: Arc::clone(&r.rule),
                         counts: r.counts,
                         since: r.since.unwrap_or_default(),
                     };

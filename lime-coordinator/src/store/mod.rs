@@ -5,6 +5,8 @@
 mod keys;
 mod records;
 mod redb;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -38,17 +40,27 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The file's records are of another format.
+    #[error(
+        "the store {path} is of format {found}, and this coordinator has format {FORMAT}: start it with another file (--store), or start the version that wrote this one"
+    )]
+    Format {
+        /// Which file.
+        path: String,
+        /// Its format.
+        found: u32,
+    },
     /// Reading or writing failed.
     #[error("the store failed")]
     Io(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A record does not decode.
-    #[error("a record of table {table:?} is damaged or of another version")]
+    #[error("a record of table {table:?} is damaged")]
     Record {
         /// Where it is.
         table: Table,
         /// Why.
         #[source]
-        source: serde_json::Error,
+        source: postcard::Error,
     },
     /// The writer has stopped.
     #[error("the store is closed")]

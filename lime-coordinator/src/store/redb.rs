@@ -4,13 +4,19 @@ use std::path::Path;
 use std::sync::mpsc as std_mpsc;
 use std::thread;
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use tokio::sync::oneshot;
 
-use super::{Bytes, Change, Commit, Store, StoreError, Table};
+use super::{Bytes, Change, Commit, FORMAT, Store, StoreError, Table};
 
 /// Changes that one transaction takes at most, beside those of its first commit.
 const MAX_SHARED: usize = 200_000;
+
+/// Which format the records are of: one number.
+const FORMATS: TableDefinition<'static, (), u32> = TableDefinition::new("format");
+
+/// That of the first stores, whose records were JSON; they do not say so.
+const UNNUMBERED: u32 = 1;
 
 type Rows = Vec<(Bytes, Bytes)>;
 
@@ -43,6 +49,7 @@ impl RedbStore {
         };
         let database = Database::create(path).map_err(open)?;
         let write = database.begin_write().map_err(failed)?;
+        check_format(&write, path)?;
         for table in Table::ALL {
             write.open_table(definition(table)).map_err(failed)?;
         }
@@ -54,6 +61,24 @@ impl RedbStore {
             .map_err(failed)?;
         Ok(Self { jobs })
     }
+}
+
+/// Refuses a file of another format as it is; numbers one that is new.
+fn check_format(write: &WriteTransaction, path: &Path) -> Result<(), StoreError> {
+    let is_new = write.list_tables().map_err(failed)?.next().is_none();
+    let mut formats = write.open_table(FORMATS).map_err(failed)?;
+    if is_new {
+        formats.insert((), FORMAT).map_err(failed)?;
+    }
+    let found = formats.get(()).map_err(failed)?.map(|n| n.value());
+    let found = found.unwrap_or(UNNUMBERED);
+    if found == FORMAT {
+        return Ok(());
+    }
+    Err(StoreError::Format {
+        path: path.display().to_string(),
+        found,
+    })
 }
 
 fn run(database: Database, queue: &std_mpsc::Receiver<Job>) {

@@ -25,7 +25,7 @@ pub struct Rule {
     /// Which packets.
     pub matching: Match,
     /// They pass this meter first, or not at all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub meter: Option<u32>,
     /// What to do with them (apply-actions).
     pub actions: Vec<Action>,
@@ -49,7 +49,7 @@ pub struct Rule {
     #[serde(default)]
     pub flags: RuleFlags,
     /// It is in no table, but a part of a group or a meter: of all above, only `actions` counts. Controllers cannot make such rules.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub part: Option<Box<Part>>,
 }
 

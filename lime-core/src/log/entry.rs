@@ -15,7 +15,6 @@ pub struct Added {
     /// Its id.
     pub id: RuleId,
     /// As the controller asked for it, groups not expanded.
-    #[serde(with = "shared")]
     pub rule: Arc<Rule>,
     /// It is this rule, with other instructions: its duration goes on.
     #[serde(default)]
@@ -43,7 +42,6 @@ pub struct Removed {
     /// Its id.
     pub id: RuleId,
     /// What it was.
-    #[serde(with = "shared")]
     pub rule: Arc<Rule>,
     /// Since when; `None`: its own entry had no epoch yet.
     pub from: Option<Epoch>,
@@ -394,21 +392,4 @@ pub enum ProtocolError {
         /// Where the log ends.
         last: Epoch,
     },
-}
-
-/// Serialization of `Arc<Rule>` as the rule.
-mod shared {
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use crate::flow::Rule;
-
-    pub fn serialize<S: Serializer>(rule: &Arc<Rule>, s: S) -> Result<S::Ok, S::Error> {
-        rule.as_ref().serialize(s)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Arc<Rule>, D::Error> {
-        Rule::deserialize(d).map(Arc::new)
-    }
 }
