@@ -20,8 +20,8 @@ pub const EVENT_TOO_BIG: u16 = 2;
 /// `rule_slot` and `rule_id` are the promised rule's; `reason` is the payload of a segment, if it is to be segmented, else 0.
 pub const EVENT_WAITING: u16 = 3;
 
-/// Bytes of the packet in an [`EVENT_WAITING`]: what a local stack leaves to be segmented, with its headers and a tag.
-pub const EVENT_WAITING_MAX: usize = 65_600;
+/// Bytes of the packet in an [`EVENT_WAITING`] or an [`EVENT_OUTPUT`] at most: what a local stack leaves to be segmented, with its headers and a tag.
+pub const EVENT_WHOLE_MAX: usize = 65_600;
 
 /// Bytes of the packet in an [`EVENT_TOO_BIG`]: what an ICMPv6 error may quote (RFC 4443, 2.4), and Ethernet with tags.
 pub const TOO_BIG_DATA: u32 = 1280;
@@ -35,7 +35,7 @@ pub const EVENT_REASON_INVALID_TTL: u32 = 2;
 
 /// [`EventHeader::kind`]: an output that waits until the coordinator has all packet-ins of the same packet (consistency rule 5): the tunnel
 /// frame that the agent then sends. `table` is its kind, `hops` its hops, `reason` the port's id, `in_port` its argument, `rule_slot` its
-/// bucket, and `rule_id` its queue ([`crate::TunnelOption`]).
+/// bucket, and `rule_id` its queue ([`crate::TunnelOption`]). `cookie` is the payload of a segment, if the packet is to be segmented, else 0.
 pub const EVENT_OUTPUT: u16 = 5;
 /// [`EventHeader::kind`]: a run of the programs has said all about its packet, the one that [`EventHeader::hold`] names.
 pub const EVENT_HELD: u16 = 4;
@@ -45,7 +45,7 @@ pub const HOLD_RUN: u32 = 1 << 31;
 /// Bits of [`EventHeader::hold`] below the CPU's number that count the packets of that CPU.
 pub const HOLD_BITS: u32 = 20;
 
-/// Bytes of the packet that an event carries at most.
+/// Bytes of the packet that other events carry at most.
 pub const EVENT_DATA_MAX: usize = 9216;
 
 /// What precedes the packet's bytes in the event ring.

@@ -41,8 +41,8 @@ pub const ABI_VERSION: u32 = 7;
 pub mod maps {
     /// `ARRAY` of what the programs remember of flows, a row for each CPU. The agent gives it its size and nothing else.
     pub const CACHE: &str = "CACHE";
-    /// `ARRAY` of room for [`crate::EVENT_WAITING`], an element for each CPU. The agent gives it its size and nothing else.
-    pub const WAITING: &str = "WAITING";
+    /// `ARRAY` of room for [`crate::EVENT_WAITING`] and [`crate::EVENT_OUTPUT`], an element for each CPU. The agent gives it its size and nothing else.
+    pub const WHOLE: &str = "WHOLE";
     /// `ARRAY` of one [`crate::Meta`].
     pub const META: &str = "META";
     /// mmap-able `ARRAY` of [`crate::NetworkEntry`], by network slot.

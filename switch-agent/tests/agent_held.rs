@@ -173,6 +173,68 @@ fn outputs_wait_for_what_a_group_tells_of_a_copy() {
     });
 }
 
+/// The sum of RFC 1071 over 16-bit words, of which all are there.
+fn sum(words: &[u8]) -> u16 {
+    let words = words.chunks(2);
+    let sum: u32 = words
+        .map(|w| u32::from(u16::from_be_bytes([w[0], w.get(1).copied().unwrap_or(0)])))
+        .sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+/// The sum over the pseudo header of TCP over IPv4 (RFC 9293, 3.1).
+fn pseudo(frame: &[u8]) -> u16 {
+    let length = (frame.len() - 34) as u16;
+    sum(&[&frame[26..34], &[0, 6], &length.to_be_bytes()].concat())
+}
+
+/// A packet of TCP over IPv4 as a local stack leaves it to be segmented.
+fn to_be_segmented(payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+    frame.extend([0x45, 0]);
+    frame.extend((40 + payload.len() as u16).to_be_bytes());
+    frame.extend([0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    let checksum = !sum(&frame[14..34]);
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+    frame.extend([
+        4, 1, 4, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0,
+    ]);
+    frame.extend(payload);
+    let partial = pseudo(&frame);
+    frame[50..52].copy_from_slice(&partial.to_be_bytes());
+    frame
+}
+
+/// A stack leaves the segmentation of what it sends to devices. What waits is segmented then.
+#[test]
+fn a_held_packet_that_is_to_be_segmented_comes_as_segments() {
+    const SEGMENT: usize = 1400;
+    in_namespace(async |world| {
+        let mut coordinator = Coordinator::start().await;
+        let agent = world.agent(&coordinator.address);
+        let (mut session, _) = coordinator.accept().await;
+        assert_eq!(session.configure(one_of_several()).await.error, None);
+        session
+            .stage(stage(1, vec![rule(1, 5, &[CONTROLLER, 2])]))
+            .await;
+        session.activate(1, 1).await;
+        let (host1, host2) = (Wire::open("host1"), Wire::open("host2"));
+        let payload: Vec<u8> = (0..20_000).map(|i| (i % 251) as u8).collect();
+        host1.send_to_be_segmented(&to_be_segmented(&payload), SEGMENT as u16);
+        let event = packet_in(&mut session).await;
+        assert_ne!(event.held_id, 0);
+        release(&session, vec![event.held_id]).await;
+        for expected in payload.chunks(SEGMENT) {
+            let segment = host2.expect(|f| f[12..14] == [8, 0]).await;
+            assert_eq!(&segment[54..], expected);
+            let whole = u32::from(pseudo(&segment)) + u32::from(sum(&segment[34..]));
+            assert_eq!((whole & 0xffff) + (whole >> 16), 0xffff);
+        }
+        agent.stop().await;
+    });
+}
+
 /// What waits for a coordinator that has gone does not come later.
 #[test]
 fn held_outputs_go_with_the_stream() {

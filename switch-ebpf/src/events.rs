@@ -10,11 +10,11 @@ use crate::{
 use aya_ebpf::{
     helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output},
     macros::map,
-    maps::PerCpuArray,
+    maps::{Array, PerCpuArray},
 };
 use switch_abi::{
     DropReason, EVENT_DATA_MAX, EVENT_HELD, EVENT_OUTPUT, EVENT_PACKET_IN, EVENT_TOO_BIG,
-    EventHeader, GROUP_TABLE, TOO_BIG_DATA, TUNNEL_DELIVER, TUNNEL_PROCESS, event_cost,
+    EVENT_WHOLE_MAX, EventHeader, GROUP_TABLE, TOO_BIG_DATA, TUNNEL_DELIVER, TUNNEL_PROCESS, event_cost,
 };
 
 /// An event being put together; too large for the stack. The ring wants sizes that are known beforehand for anything but a copy.
@@ -28,6 +28,10 @@ pub struct Record<const ROOM: usize> {
 
 #[map]
 static RECORD: PerCpuArray<Record<EVENT_DATA_MAX>> = PerCpuArray::with_max_entries(1, 0);
+
+/// Room for a whole packet, by CPU; no per-CPU array's element may be as large. The agent gives it the size.
+#[map]
+pub static WHOLE: Array<Record<EVENT_WHOLE_MAX>> = Array::with_max_entries(1, 0);
 
 /// Sends the packet to the controller, at most `max_len` bytes of it.
 #[inline(always)]
@@ -95,7 +99,7 @@ pub fn hold<P: Packet>(packet: P, port: u32) -> u32 {
     };
     state.plain = 0;
     let (Some(record), Some(network), Some(switch)) = (
-        RECORD.get_ptr_mut(0),
+        WHOLE.get_ptr_mut(counters::cpu()),
         NETWORKS.get(state.network),
         SWITCHES.get(state.switch_slot),
     ) else {
@@ -109,7 +113,7 @@ pub fn hold<P: Packet>(packet: P, port: u32) -> u32 {
         return counters::drop(port, DropReason::HopLimit as u32);
     }
     let length = packet.length();
-    if length > EVENT_DATA_MAX as u32 {
+    if length > EVENT_WHOLE_MAX as u32 {
         return counters::drop(port, DropReason::NotHeld as u32);
     }
     // SAFETY: this CPU's record, which no other run uses meanwhile.
@@ -126,11 +130,11 @@ pub fn hold<P: Packet>(packet: P, port: u32) -> u32 {
         rule_slot: state.pending.bucket,
         hold: state.hold,
         rule_id: state.queue as u64,
-        cookie: 0,
+        cookie: packet.segment_size() as u64,
         total_len: length,
         data_len: length,
     };
-    if opaque(packet.report() as usize) as u32 != SENT {
+    if opaque(packet.report_whole() as usize) as u32 != SENT {
         return counters::drop(port, DropReason::NotHeld as u32);
     }
     if kind == TUNNEL_PROCESS as u32 {
@@ -179,23 +183,37 @@ pub extern "C" fn lime_held() -> u32 {
     }
 }
 
-/// [`report`]: the record is in the ring. Else it is the drop's reason.
-const SENT: u32 = u32::MAX;
+/// [`report`], [`report_whole`]: the record is in the ring. Else it is the drop's reason.
+pub const SENT: u32 = u32::MAX;
 
 /// Puts this CPU's record into the ring, with as much of the packet as its header says, and charges the switch.
 #[inline(always)]
 pub fn report<P: Packet>(packet: P) -> u32 {
-    let (Some(state), Some(record)) = (State::current(), RECORD.get_ptr_mut(0)) else {
+    report_from(packet, RECORD.get_ptr_mut(0))
+}
+
+/// As [`report`], of this CPU's record for whole packets.
+#[inline(always)]
+pub fn report_whole<P: Packet>(packet: P) -> u32 {
+    report_from(packet, WHOLE.get_ptr_mut(counters::cpu()))
+}
+
+#[inline(always)]
+fn report_from<P: Packet, const ROOM: usize>(
+    packet: P,
+    record: Option<*mut Record<ROOM>>,
+) -> u32 {
+    let (Some(state), Some(record)) = (State::current(), record) else {
         return SENT;
     };
     // SAFETY: this CPU's record, which no other run uses meanwhile.
     let record = unsafe { &mut *record };
     let mut length = record.header.data_len;
-    if length > EVENT_DATA_MAX as u32 {
-        length = EVENT_DATA_MAX as u32;
+    if length > ROOM as u32 {
+        length = ROOM as u32;
     }
     let length = opaque(length as usize) as u32;
-    if length > EVENT_DATA_MAX as u32 {
+    if length > ROOM as u32 {
         return SENT;
     }
     record.header.data_len = length;
@@ -214,7 +232,7 @@ pub fn report<P: Packet>(packet: P) -> u32 {
 /// Takes what an event costs from its switch's budget; false: there is none left. An event may take more than is left, so that a long one
 /// does not wait for ever.
 #[inline(always)]
-pub fn take(switch: u32, cost: u32) -> bool {
+fn take(switch: u32, cost: u32) -> bool {
     let Some(entry) = SWITCHES.get(switch) else {
         return false;
     };
@@ -233,7 +251,7 @@ pub fn take(switch: u32, cost: u32) -> bool {
 }
 
 #[inline(always)]
-pub fn give_back(switch: u32, cost: u32) {
+fn give_back(switch: u32, cost: u32) {
     let Some(entry) = SWITCHES.get(switch) else {
         return;
     };
@@ -319,7 +337,7 @@ pub const FROM_SET: u32 = 1 << 30;
 
 /// Puts the record into the ring, with `length` bytes of the packet, for which the caller has checked that there is room.
 #[inline(always)]
-pub fn send<P: Packet, const ROOM: usize>(
+fn send<P: Packet, const ROOM: usize>(
     packet: P,
     state: &State,
     record: &mut Record<ROOM>,

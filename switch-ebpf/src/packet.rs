@@ -159,11 +159,13 @@ pub trait Stages {
     fn hold(self, port: u32) -> u32;
     /// [`crate::events::report`].
     fn report(self) -> u32;
+    /// [`crate::events::report_whole`].
+    fn report_whole(self) -> u32;
 }
 
 /// [`Stages`] as global functions of these names.
 macro_rules! stages {
-    ($packet:ident, $context:ty, $short_cut:ident, $parse:ident, $neighbour:ident, $change:ident, $reshape:ident, $meter:ident, $emit:ident, $flush:ident, $strip:ident, $packet_in:ident, $wrap:ident, $run:ident, $wait:ident, $hold:ident, $report:ident) => {
+    ($packet:ident, $context:ty, $short_cut:ident, $parse:ident, $neighbour:ident, $change:ident, $reshape:ident, $meter:ident, $emit:ident, $flush:ident, $strip:ident, $packet_in:ident, $wrap:ident, $run:ident, $wait:ident, $hold:ident, $report:ident, $report_whole:ident) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $short_cut(
@@ -264,6 +266,12 @@ macro_rules! stages {
             crate::events::report($packet(context))
         }
 
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $report_whole(context: *mut $context) -> u32 {
+            crate::events::report_whole($packet(context))
+        }
+
         impl crate::packet::Stages for $packet {
             #[inline(always)]
             fn short_cut(self, slot: u32, network: u32, clock: u32) -> u32 {
@@ -338,6 +346,11 @@ macro_rules! stages {
             #[inline(always)]
             fn report(self) -> u32 {
                 $report(self.0)
+            }
+
+            #[inline(always)]
+            fn report_whole(self) -> u32 {
+                $report_whole(self.0)
             }
         }
     };

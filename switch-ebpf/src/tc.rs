@@ -153,7 +153,8 @@ stages!(
     lime_tc_run,
     lime_tc_wait,
     lime_tc_hold,
-    lime_tc_report
+    lime_tc_report,
+    lime_tc_report_whole
 );
 
 impl Packet for Tc {

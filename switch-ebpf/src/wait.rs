@@ -3,15 +3,13 @@
 
 use crate::{
     counters,
-    events::{self, Record},
+    events,
     maps::{NETWORKS, PORTS, RULES, SWITCHES},
     packet::{Packet, opaque},
     state::State,
 };
-use aya_ebpf::{macros::map, maps::Array};
 use switch_abi::{
-    DropReason, EVENT_WAITING, EVENT_WAITING_MAX, EventHeader, TUNNEL_GROUP, TUNNEL_PROCESS,
-    event_cost,
+    DropReason, EVENT_WAITING, EVENT_WHOLE_MAX, EventHeader, TUNNEL_GROUP, TUNNEL_PROCESS,
 };
 
 /// Hands the packet over; if that cannot be, it is dropped and counted. It came in by the port in slot `slot`; `copy`: as a copy for a group.
@@ -21,15 +19,11 @@ pub fn wait<P: Packet>(packet: P, slot: u32, copy: u32) -> u32 {
         return 0;
     };
     let length = packet.length();
-    if length > EVENT_WAITING_MAX as u32 {
+    if length > EVENT_WHOLE_MAX as u32 {
         return counters::drop(slot, DropReason::Promised as u32);
     }
-    let length = opaque(length as usize) as u32;
-    if length > EVENT_WAITING_MAX as u32 {
-        return 0;
-    }
     let (Some(record), Some(rule), Some(network), Some(switch), Some(port)) = (
-        WAITING.get_ptr_mut(counters::cpu()),
+        events::WHOLE.get_ptr_mut(counters::cpu()),
         RULES.get(state.promised),
         NETWORKS.get(state.network),
         SWITCHES.get(state.switch_slot),
@@ -37,9 +31,6 @@ pub fn wait<P: Packet>(packet: P, slot: u32, copy: u32) -> u32 {
     ) else {
         return 0;
     };
-    if !events::take(state.switch_slot, event_cost(length)) {
-        return counters::drop(slot, DropReason::Promised as u32);
-    }
     let arrival = &state.arrival;
     let (kind, bucket, source_port, argument, version) = if copy != 0 {
         (
@@ -70,13 +61,8 @@ pub fn wait<P: Packet>(packet: P, slot: u32, copy: u32) -> u32 {
         total_len: length,
         data_len: length,
     };
-    if events::send(packet, state, record, length).is_err() {
-        events::give_back(state.switch_slot, event_cost(length));
+    if opaque(packet.report_whole() as usize) as u32 != events::SENT {
         return counters::drop(slot, DropReason::Promised as u32);
     }
     0
 }
-
-/// Room for a packet, by CPU; no per-CPU array's element may be as large. The agent gives it the size.
-#[map]
-static WAITING: Array<Record<EVENT_WAITING_MAX>> = Array::with_max_entries(1, 0);

@@ -51,7 +51,8 @@ stages!(
     lime_xdp_run,
     lime_xdp_wait,
     lime_xdp_hold,
-    lime_xdp_report
+    lime_xdp_report,
+    lime_xdp_report_whole
 );
 
 impl Packet for Xdp {

@@ -4,7 +4,7 @@ use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use aya::maps::{Map, MapData, RingBuf};
-use switch_abi::{EVENT_WAITING_MAX, EventHeader, maps};
+use switch_abi::{EVENT_WHOLE_MAX, EventHeader, maps};
 
 use super::pins::Pins;
 use super::{DatapathError, Result};
@@ -80,7 +80,7 @@ fn parse(record: &[u8]) -> Option<(EventHeader, &[u8])> {
         data_len: word(offset_of!(EventHeader, data_len))?,
     };
     let length = header.data_len as usize;
-    if length > EVENT_WAITING_MAX {
+    if length > EVENT_WHOLE_MAX {
         return None;
     }
     Some((header, data.get(..length)?))

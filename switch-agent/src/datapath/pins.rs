@@ -124,7 +124,7 @@ impl Pins {
         let meta = sizes.meta();
         let entries = [
             (maps::CACHE, cache_entries(limits.flow_cache, sizes.cpus)),
-            (maps::WAITING, sizes.cpus),
+            (maps::WHOLE, sizes.cpus),
             (maps::NETWORKS, sizes.networks),
             (maps::SWITCHES, sizes.switches),
             (maps::TABLES, sizes.tables),

@@ -57,7 +57,7 @@ impl Pins {
         // Of no use to others than the programs, which begin with empty ones.
         let own = [
             (maps::CACHE, cache_entries(flow_cache, meta.cpus)),
-            (maps::WAITING, meta.cpus),
+            (maps::WHOLE, meta.cpus),
         ];
         let mut ebpf = load_object(object, &meta, &own, &pinned, flow_cache)?;
         for name in PROGRAMS {

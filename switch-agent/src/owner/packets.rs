@@ -8,7 +8,7 @@ use tracing::debug;
 
 use super::Owner;
 use crate::error::{CommandError, CommandResult, chain};
-use crate::packet::{complete_partial, too_big};
+use crate::packet::{segments, too_big};
 use crate::packet_out::{Emit, Output, Tag, cut, run};
 use crate::reconcile::DesiredPlace;
 
@@ -159,34 +159,34 @@ impl Owner {
         }
     }
 
-    /// An output that is to wait, or a copy for a group of a packet with such outputs: that goes back at once.
-    pub(super) fn hold(&mut self, header: &EventHeader, mut packet: Vec<u8>) {
+    /// An output that is to wait, or a copy for a group of a packet with such outputs: that goes back at once. What a local stack has left to do is
+    /// done here.
+    pub(super) fn hold(&mut self, header: &EventHeader, packet: Vec<u8>) {
         let network = NetworkId(header.network);
         let desired = self.networks.get(&network).and_then(|n| n.desired());
         let Some(vni) = desired.map(|d| d.vni) else {
             return;
         };
-        complete_partial(&mut packet);
-        let mut tag = Tag {
+        let (port, clock) = (PortId(header.reason), Epoch(header.version));
+        let tag = Tag {
             argument: header.in_port,
             queue: header.rule_id as u16,
             bucket: header.rule_slot as u8,
             hops: header.hops,
-            ..Tag::new(
-                vni,
-                header.table,
-                PortId(header.reason),
-                Epoch(header.version),
-            )
+            ..Tag::new(vni, header.table, port, clock)
         };
-        if header.table != TUNNEL_GROUP {
-            self.held
-                .output(network, header.hold, Output { tag, packet });
+        let Some(packets) = segments(packet, header.cookie as usize) else {
+            debug!(%network, "an output that is to wait cannot be segmented; dropped");
             return;
-        }
-        if let Some(name) = self.held.copy(network, header.hold) {
-            tag.hold = name;
-            self.send_held(vec![Output { tag, packet }]);
+        };
+        for packet in packets {
+            if header.table != TUNNEL_GROUP {
+                self.held
+                    .output(network, header.hold, Output { tag, packet });
+            } else if let Some(hold) = self.held.copy(network, header.hold) {
+                let tag = Tag { hold, ..tag };
+                self.send_held(vec![Output { tag, packet }]);
+            }
         }
     }
 }

@@ -114,6 +114,19 @@ fn with_several_instances_outputs_wait_for_the_event() {
 }
 
 #[test]
+fn what_is_to_be_segmented_is_held_whole() {
+    let mut w = world();
+    w.rule(1, any(), any(), &[tell(60), output(2)]);
+    w.commit();
+    let frame = tcp4(&[5; 3000]);
+    w.run_gso(&frame, 1448)
+        .expect(Verdict::Drop, &["rx 1", "rule 1"]);
+    let events = held(&mut w);
+    assert_output(&events[1], 2, &frame);
+    assert_eq!(events[1].0.cookie, 1448);
+}
+
+#[test]
 fn an_output_waits_for_what_a_later_table_tells() {
     let mut w = world();
     w.rule_with(1, any(), any(), &[output(2)], |r| r.goto_table = 1);

@@ -120,7 +120,7 @@ impl World {
             .map_max_entries(maps::PORT_COUNTERS, PORTS * cpus)
             .map_max_entries(maps::MISSES, MISSES * cpus)
             .map_max_entries(maps::CACHE, FLOWS * cpus)
-            .map_max_entries(maps::WAITING, cpus)
+            .map_max_entries(maps::WHOLE, cpus)
             .override_global("FLOW_CACHE", &FLOWS, true)
             .override_global("MISS_STRIDE", &MISSES, true)
             .override_global("RULE_STRIDE", &rule_stride, true)

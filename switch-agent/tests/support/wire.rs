@@ -43,6 +43,26 @@ impl Wire {
         assert_eq!(sent, frame.len() as isize, "{}", io::Error::last_os_error());
     }
 
+    /// Sends an IPv4 packet of TCP, both without options, that is to be segmented, as a local stack leaves it: so much payload in each segment, and the
+    /// checksum of the pseudo header in place of the whole.
+    pub fn send_to_be_segmented(&self, frame: &[u8], payload: u16) {
+        const VNET_HDR: libc::c_int = 15;
+        const NEEDS_CSUM: u16 = 1;
+        const TCPV4: u16 = 1;
+        let head = [NEEDS_CSUM | TCPV4 << 8, 54, payload, 34, 16];
+        let (at, socket) = (self.socket.as_raw_fd(), libc::SOL_PACKET);
+        let set = |on: libc::c_int| {
+            let size = size_of_val(&on) as libc::socklen_t;
+            // SAFETY: the value outlives the call.
+            let status =
+                unsafe { libc::setsockopt(at, socket, VNET_HDR, (&raw const on).cast(), size) };
+            assert_eq!(status, 0, "{}", io::Error::last_os_error());
+        };
+        set(1);
+        self.send(&[head.map(u16::to_ne_bytes).as_flattened(), frame].concat());
+        set(0);
+    }
+
     /// The next frame that satisfies `want` (frames that this socket sent are not among them).
     pub async fn expect(&self, want: impl Fn(&[u8]) -> bool) -> Vec<u8> {
         let deadline = Instant::now() + Duration::from_secs(30);
