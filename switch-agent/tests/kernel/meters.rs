@@ -125,6 +125,33 @@ fn a_burst_passes_and_what_comes_behind_it_is_dropped_and_not_charged() {
     }
 }
 
+/// XDP sees that outputs wait (consistency rule 5) when it is through with the tables, and leaves the packet to TC.
+#[test]
+fn a_packet_whose_outputs_wait_is_charged_once() {
+    let mut w = two_ports();
+    let switch = SwitchEntry {
+        flags: SWITCH_HOLD,
+        ..w.get(maps::SWITCHES, 1)
+    };
+    w.switch(1, switch);
+    let tell = act(op::CONTROLLER, 60, EVENT_REASON_ACTION, &[]);
+    let actions = [tell, output(2)];
+    let rule = slot("rule", w.rule_with(1, any(), any(), &actions, metered(7)));
+    let slots = meter(&mut w, 7, METER_PACKETS, &[(0, 2)]);
+    w.commit();
+    let (head, band) = (slot("rule", slots[0]), slot("rule", slots[1]));
+    let kinds = |w: &mut World| -> Vec<u16> { w.events().iter().map(|(h, _)| h.kind).collect() };
+    for _ in 0..2 {
+        w.run(Mode::Xdp, &udp4(b"x")).expect(Verdict::Pass, &[]);
+        w.run(Mode::Tc, &udp4(b"x"))
+            .expect(Verdict::Drop, &["rx 1", &rule, &head]);
+        assert_eq!(kinds(&mut w), [EVENT_PACKET_IN, EVENT_OUTPUT, EVENT_HELD]);
+    }
+    let refused = ["rx 1", &rule, &head, &band, "metered 1"];
+    w.run(Mode::Tc, &udp4(b"x")).expect(Verdict::Drop, &refused);
+    assert_eq!(kinds(&mut w), [EVENT_HELD]);
+}
+
 #[test]
 fn bands_that_were_in_the_slot_before_are_none() {
     for mode in BOTH {
