@@ -268,14 +268,13 @@ fn a_long_scan_stops_the_looking_for_a_while() {
             w.run(mode, &scan(i)).expect(Verdict::Redirect, &OTHER_PORT);
         }
         // For so many packets nothing is looked for.
-        for _ in 0..1024 {
-            w.run(mode, &udp4(b"kept"))
-                .expect(Verdict::Redirect, &OTHER_PORT);
-        }
-        for _ in 0..100 {
-            w.run(mode, &udp4(b"kept"))
-                .expect(Verdict::Redirect, &BOTH_RULES);
-        }
+        let kept = udp4(b"kept");
+        let other_port = ["rx 1=1024", "rule 1=1024", "rule 2=1024", "tx 3=1024"];
+        w.run_times(mode, &kept, 1024)
+            .expect(Verdict::Redirect, &other_port);
+        let both_rules = ["rx 1=100", "rule 1=100", "rule 2=100", "tx 2=100"];
+        w.run_times(mode, &kept, 100)
+            .expect(Verdict::Redirect, &both_rules);
     }
 }
 

@@ -79,6 +79,8 @@ pub struct World {
     masks: Vec<FlowKey>,
     /// What the TC program's context begins with.
     buffer: [u8; BUFFER],
+    /// How often a run has the program run.
+    times: u32,
     generation: u32,
 }
 
@@ -134,6 +136,7 @@ impl World {
             rules: vec![],
             masks: vec![],
             buffer: [0; BUFFER],
+            times: 1,
             generation: 0,
         };
         world.reset();
@@ -519,6 +522,14 @@ impl World {
         self.run_program(mode, frame, programs::XDP_PORT, programs::TC_PORT)
     }
 
+    /// The same on that many such frames, which the program does not change, one behind the other.
+    pub fn run_times(&mut self, mode: Mode, frame: &[u8], times: u32) -> Outcome {
+        self.times = times;
+        let outcome = self.run(mode, frame);
+        self.times = 1;
+        outcome
+    }
+
     /// Runs the TC program for a switch port on a buffer that is to be segmented into this many bytes of payload each.
     pub fn run_gso(&mut self, frame: &[u8], segment: u32) -> Outcome {
         self.run_gso_of(frame, segment, 0)
@@ -577,9 +588,11 @@ impl World {
         let before = self.counters();
         let mut out = vec![0; 65536];
         let mut after = [0; BUFFER];
+        let times = self.times;
         let options = || {
             let mut options = TestRunOptions::new();
             options.data_in = Some(frame);
+            options.repeat = times;
             options
         };
         let result: Result<_, ProgramError> = match mode {
