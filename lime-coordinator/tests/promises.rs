@@ -5,13 +5,21 @@
 mod support;
 
 use lime_proto::v1;
+use lime_proto::v1::lime_client::LimeClient;
 use support::{Coordinator, FakeAgent, add, one_host, two_instances, until, update};
+use tonic::transport::Channel;
 
 /// An ADD with an idle timeout of a second.
 fn timed(priority: u32) -> v1::FlowMod {
     let mut m = add(priority, 1);
     m.rule.as_mut().unwrap().idle_timeout = 1;
     m
+}
+
+/// Adds the rule that the tests are about.
+async fn add_timed(client: &mut LimeClient<Channel>) {
+    let request = update("n", "s", vec![timed(7)]);
+    client.update_rules(request).await.unwrap();
 }
 
 fn hold_votes(agent: &FakeAgent, hold: bool) {
@@ -23,10 +31,7 @@ async fn rule_14_a_host_that_does_not_vote_ends_the_round_and_promises_are_lifte
     let coordinator = Coordinator::start().await;
     let (a, b, mut client) = two_instances(&coordinator).await;
     hold_votes(&b, true);
-    client
-        .update_rules(update("n", "s", vec![timed(7)]))
-        .await
-        .unwrap();
+    add_timed(&mut client).await;
     a.promises(1).await;
     let late = b.asked().await;
     a.promises(0).await;
@@ -46,10 +51,7 @@ async fn rule_14_a_host_that_goes_ends_the_round_and_is_told_what_stands() {
     let (a, mut b, mut client) = two_instances(&coordinator).await;
     // A has voted, b has promised and its vote is lost with its stream.
     hold_votes(&b, true);
-    client
-        .update_rules(update("n", "s", vec![timed(7)]))
-        .await
-        .unwrap();
+    add_timed(&mut client).await;
     a.promises(1).await;
     let ask = b.asked().await;
     b.kill();
@@ -70,10 +72,7 @@ async fn rule_14_promises_of_a_decided_removal_stand_over_restarts() {
     let mut coordinator = Coordinator::start().await;
     let (a, mut b, mut client) = two_instances(&coordinator).await;
     hold_votes(&b, true);
-    client
-        .update_rules(update("n", "s", vec![timed(7)]))
-        .await
-        .unwrap();
+    add_timed(&mut client).await;
     let ask = b.asked().await;
     // The removal is decided, and b is killed before it has staged it.
     b.tables.lock().unwrap().hold_stages = true;
@@ -108,10 +107,7 @@ async fn rule_14_a_rule_that_is_modified_meanwhile_stays() {
     let coordinator = Coordinator::start().await;
     let (a, b, mut client) = two_instances(&coordinator).await;
     hold_votes(&b, true);
-    client
-        .update_rules(update("n", "s", vec![timed(7)]))
-        .await
-        .unwrap();
+    add_timed(&mut client).await;
     let ask = b.asked().await;
     let mut modify = timed(7);
     modify.set_command(v1::flow_mod::Command::Modify);
@@ -131,10 +127,7 @@ async fn rule_14_promises_for_a_removal_that_is_void_are_lifted() {
     let coordinator = Coordinator::start().await;
     let (a, mut client) = one_host(&coordinator).await;
     hold_votes(&a, true);
-    client
-        .update_rules(update("n", "s", vec![timed(7)]))
-        .await
-        .unwrap();
+    add_timed(&mut client).await;
     let ask = a.asked().await;
     // The removal waits behind an update that is refused.
     a.tables.lock().unwrap().really_free = 0;

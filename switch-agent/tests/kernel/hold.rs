@@ -38,17 +38,7 @@ fn world() -> World {
 
 /// A link, ports 8 and 9, to a second switch.
 fn linked(w: &mut World) {
-    w.instance(2, 6);
-    let link = |id, port_no, switch_slot, link| PortEntry {
-        id,
-        port_no,
-        switch_slot,
-        kind: PORT_LINK,
-        link,
-        ..port()
-    };
-    w.port(8, link(108, 18, 1, 9));
-    w.port(9, link(109, 19, 2, 8));
+    w.join((8, 18), (9, 19));
 }
 
 /// What is in the ring: all of one packet, and its end comes last.

@@ -278,19 +278,26 @@ impl World {
         );
     }
 
+    /// A second switch, and a link to it: slot and number of the port of each.
+    pub fn join(&mut self, one: (u32, u32), other: (u32, u32)) {
+        self.instance(2, 6);
+        let ends = [(1, one, other), (2, other, one)];
+        for (switch_slot, (slot, port_no), (link, _)) in ends {
+            let entry = PortEntry {
+                id: 100 + slot,
+                port_no,
+                switch_slot,
+                kind: PORT_LINK,
+                link,
+                ..port()
+            };
+            self.port(slot, entry);
+        }
+    }
+
     /// A second switch behind a link: port 4 of the first leads to its port 5 (number 33), and its port 6 is local.
     pub fn link(&mut self) {
-        self.instance(2, 6);
-        let link = |id, port_no, switch_slot, link| PortEntry {
-            id,
-            port_no,
-            switch_slot,
-            kind: PORT_LINK,
-            link,
-            ..port()
-        };
-        self.port(4, link(104, 14, 1, 5));
-        self.port(5, link(105, 33, 2, 4));
+        self.join((4, 14), (5, 33));
         self.port(
             6,
             PortEntry {

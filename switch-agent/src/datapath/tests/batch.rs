@@ -110,14 +110,6 @@ fn a_batch_means_what_its_rules_mean_one_at_a_time() {
 #[test]
 fn masks_of_one_batch_count_before_they_have_rules() {
     let mut dp = datapath();
-    let masked = |n: u32| {
-        let mask = FieldMatch {
-            field: Field::EthDst,
-            value: 0,
-            mask: u128::from(n) + 1,
-        };
-        (id(u64::from(n) + 1), rule(1, vec![mask], 1))
-    };
     let rules: Vec<_> = (0..MAX_TUPLES + 10).map(masked).collect();
     dp.stage(NET, Epoch(1), Some(SWITCH), &rules[..50], &[])
         .unwrap();

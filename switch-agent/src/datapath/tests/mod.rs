@@ -92,6 +92,16 @@ pub(super) fn to_mac(mac: u128, to: u32) -> Rule {
     rule(10, vec![field(Field::EthDst, mac)], to)
 }
 
+/// One rule of a mask that no other of these has, and its id.
+pub(super) fn masked(n: u32) -> (RuleId, Rule) {
+    let mask = FieldMatch {
+        field: Field::EthDst,
+        value: 0,
+        mask: u128::from(n) + 1,
+    };
+    (id(u64::from(n) + 1), rule(1, vec![mask], 1))
+}
+
 pub(super) fn id(n: u64) -> RuleId {
     RuleId(n)
 }

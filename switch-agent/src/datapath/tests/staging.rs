@@ -76,14 +76,6 @@ fn a_refused_epoch_leaves_nothing() {
 #[test]
 fn masks_and_chains_have_their_limits() {
     let mut dp = datapath();
-    let masked = |n: u32| {
-        let mask = FieldMatch {
-            field: Field::EthDst,
-            value: 0,
-            mask: u128::from(n) + 1,
-        };
-        (id(u64::from(n) + 1), rule(1, vec![mask], 1))
-    };
     let rules: Vec<_> = (0..MAX_TUPLES + 1).map(masked).collect();
     let all = MAX_TUPLES as usize;
     assert!(matches!(
